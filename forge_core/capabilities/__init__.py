@@ -1,0 +1,1 @@
+"""Declarations of what may change, and the present values."""

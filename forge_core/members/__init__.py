@@ -1,0 +1,1 @@
+"""Members, trust levels, electorate versions, roles, delegation."""

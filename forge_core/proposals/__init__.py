@@ -1,0 +1,1 @@
+"""Proposals: types, payloads, tracks, lifecycle."""

@@ -1,0 +1,1 @@
+"""Inbox, ballots, tally, recount, closing."""
