@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 from fractions import Fraction
-from typing import Final
+from typing import Final, cast
 
 from forge_core.errors import Refused
 from forge_core.text import shown
@@ -30,8 +30,11 @@ def parse_decimal(
         return Fraction(int(value))
     if isinstance(value, Decimal):
         if not value.is_finite():
-            raise Refused("NUMBER_INVALID", f"{name} is {value}; it must be a finite number")
-        value = str(value)
+            raise Refused("NUMBER_INVALID", f"{name} is not a finite number")
+        places = -cast("int", value.as_tuple().exponent)
+        if max(value.adjusted() + 1, value.adjusted() + 1 + places, places) > limit:
+            raise _too_long(name, limit)
+        return Fraction(value)
     if not isinstance(value, str):
         raise Refused(
             "NUMBER_INVALID",

@@ -44,9 +44,9 @@ def _exact(name: str, value: object) -> Number:
             "NUMBER_INVALID",
             f"{name} must be a whole number, a decimal text or a Fraction, not {shown(value)}",
         )
-    if value < 0:
+    if value.numerator < 0:
         raise Refused("NUMBER_NEGATIVE", f"{name} is negative; weights and counts never are")
-    return value
+    return value if value.denominator > 1 else value.numerator
 
 
 def _count(name: str, value: object) -> int:
@@ -80,7 +80,8 @@ class Totals:
             if type(value) is not int or value < 0:
                 object.__setattr__(self, name, _exact(name, value))
         _count("yes_voters", self.yes_voters)
-        if self.largest_yes > self.for_:  # type: ignore[operator]  # both exact by now
+        largest, for_ = _exactly(self.largest_yes), _exactly(self.for_)
+        if largest.numerator * for_.denominator > for_.numerator * largest.denominator:
             raise Refused("TOTALS_INCONSISTENT", "largest_yes is more than the whole weight for")
 
 

@@ -1,0 +1,35 @@
+"""``trust.weight.<LEVEL>``: what a ballot of each trust level weighs (seed: 5, 3, 1, 0.5, 0)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from forge_core.capabilities.declaration import Capability, CapabilityClass, Value
+from forge_core.exact import parse_decimal
+from forge_core.members.levels import DEFAULT_WEIGHTS, TrustLevel
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from fractions import Fraction
+
+
+def _declare(level: TrustLevel) -> Capability:
+    # A quarantined member is in no roll (INV-20), so no vote can give that level a weight.
+    most = 0 if level is TrustLevel.QUARANTINE else 1_000
+    return Capability(
+        key=f"trust.weight.{level}",
+        klass=CapabilityClass.RULE,
+        description=f"weight of a ballot cast by a member of level {level}",
+        type="decimal",
+        default=DEFAULT_WEIGHTS[level],
+        least=0,
+        most=most,
+    )
+
+
+CAPABILITIES: Final = tuple(_declare(level) for level in TrustLevel)
+
+
+def weight_table(values: Mapping[str, Value]) -> dict[TrustLevel, Fraction]:
+    """The exact weight of each level, from present values that name all five keys."""
+    return {level: parse_decimal(values[f"trust.weight.{level}"]) for level in TrustLevel}
