@@ -1,0 +1,70 @@
+"""The processes of the house beside its servers: which there are, and how each is started."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from forge_workers.stack import readiness
+from forge_workers.stack.processes import Program
+
+# Quiet is without the banner; the logs themselves are not.
+CELERY = (sys.executable, "-m", "celery", "--quiet", "--app=forge_workers.app")
+# Celery's reason is pickle, which the app does not accept.
+_ROOT_WARNING = "ignore:You're running the worker with superuser privileges"
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A Celery worker: its queues and the number of its pool processes."""
+
+    name: str
+    queues: tuple[str, ...]
+    concurrency: int
+
+    def arguments(self, *more: str) -> tuple[str, ...]:
+        return (
+            *CELERY,
+            "worker",
+            "--queues=" + ",".join(self.queues),
+            f"--hostname={self.name}@%h",
+            f"--concurrency={self.concurrency}",
+            # Nothing here needs to know the other workers; the rows are the memory.
+            "--without-gossip",
+            "--without-mingle",
+            "--loglevel=INFO",
+            *more,
+        )
+
+
+# Counting is bulk work; what decides must not wait behind it.
+WORKERS = (
+    Worker("decide", ("proposals", "closure", "execution", "recounts", "maintenance"), 2),
+    Worker("count", ("votes",), 2),
+)
+
+
+def beat_arguments(schedule: Path) -> tuple[str, ...]:
+    """Beat with its memory in ``schedule``."""
+    return (*CELERY, "beat", f"--schedule={schedule}", "--pidfile=", "--loglevel=INFO")
+
+
+def flower_arguments(configuration: Path) -> tuple[str, ...]:
+    """Flower as ``configuration`` says, a Python file that holds its password."""
+    return (*CELERY, "flower", f"--conf={configuration}")
+
+
+def worker_program(worker: Worker, environment: Mapping[str, str], marker: Path) -> Program:
+    """``marker`` appears when the worker is ready, and goes before each start."""
+    return Program(
+        name=worker.name,
+        arguments=worker.arguments(f"--include={readiness.__name__}"),
+        environment={
+            **environment,
+            "PYTHONWARNINGS": _ROOT_WARNING,
+            readiness.VARIABLE: str(marker),
+        },
+        prepare=lambda: marker.unlink(missing_ok=True),
+    )

@@ -1,0 +1,80 @@
+"""Ports on loopback: chosen once per home, so that a restart keeps them."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+
+from forge_core.errors import Misconfigured, Unavailable
+from forge_workers.stack.home import write_private
+
+LOOPBACK = "127.0.0.1"
+
+# Below the range that the kernel hands to outgoing connections, one of which could hold the port
+# of a server at the moment it is restarted.
+_CHOICE = range(20_000, 32_000)
+
+
+class Ports:
+    """Remembers the port of each server in one file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def get(self, name: str, *, first_choice: int | None = None) -> int:
+        """A free port for ``name``: the one named in FORGE_<NAME>_PORT, the remembered, or a new.
+
+        ``Unavailable`` when the one that was named is taken by somebody else.
+        """
+        variable = f"FORGE_{name.upper()}_PORT"
+        named = os.environ.get(variable)
+        if named:
+            port = _parse(variable, named)
+            if not is_free(port):
+                raise Unavailable(
+                    f"port {port} of {LOOPBACK} is in use; end what listens there, "
+                    f"or set {variable} to another"
+                )
+        else:
+            known = [self._known().get(name), first_choice]
+            port = self._choose([port for port in known if port])
+        write_private(self._path, json.dumps(self._known() | {name: port}))
+        return port
+
+    def _choose(self, preferred: Sequence[int]) -> int:
+        others = set(self._known().values())
+        for port in preferred:
+            if is_free(port):
+                return port
+        for port in random.SystemRandom().sample(_CHOICE, 200):
+            if port not in others and is_free(port):
+                return port
+        raise Unavailable(f"no free port between {_CHOICE.start} and {_CHOICE.stop}")
+
+    def _known(self) -> dict[str, int]:
+        try:
+            content: dict[str, int] = json.loads(self._path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            return {}
+        return content
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen there now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True
+
+
+def _parse(variable: str, value: str) -> int:
+    if not value.isdecimal() or not 1 <= int(value) <= 65_535:
+        raise Misconfigured(f"{variable} is {value!r}; it must be a port number, 1 to 65535")
+    return int(value)

@@ -1,0 +1,184 @@
+"""``forge up``: every server and process of the house, until Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TextIO
+
+from forge_core.database import migrate
+from forge_core.settings import VARIABLES, Settings, forge_home
+from forge_workers.stack.external import Given
+from forge_workers.stack.flower import FIRST_CHOICE, USER, FlowerServer
+from forge_workers.stack.house import WORKERS, Worker, beat_arguments, worker_program
+from forge_workers.stack.processes import Program
+from forge_workers.stack.servers import Servers, embedded_servers
+from forge_workers.stack.supervisor import Handle
+
+_WORKERS_END = 5.0  # seconds for the step at hand; what is killed then is claimed again
+_WORKERS_START = 60.0
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Running servers, workers, beat and perhaps Flower of one home."""
+
+    servers: Servers
+    flower: FlowerServer | None
+
+    @property
+    def settings(self) -> Settings:
+        return self.servers.settings()
+
+    def handle(self, name: str) -> Handle:
+        """A process: "postgres", "broker", "counters", "decide", "count", "beat", "flower"."""
+        return self.servers.handle(name)
+
+
+@contextmanager
+def running_stack(
+    home: Path,
+    *,
+    given: Given | None = None,
+    flower: bool = True,
+    beat: bool = True,
+    workers: tuple[Worker, ...] = WORKERS,
+    console: TextIO | None = None,
+    hurry: threading.Event | None = None,
+) -> Iterator[Stack]:
+    """Run the whole house below ``home`` for as long as the block lasts.
+
+    Yields when everything is ready. Raises ``Unavailable`` with one sentence.
+    """
+    with embedded_servers(home, given=given, console=console, hurry=hurry) as servers:
+        migrate(servers.settings().migrate_database_url)
+        stack = Stack(servers, _flower(servers) if flower else None)
+        _publish(stack)
+        try:
+            _start(stack, workers, beat=beat)
+            yield stack
+        finally:
+            handles = servers.supervisor.handles
+            mine = [handles[name] for name in handles if name not in servers.embedded]
+            servers.supervisor.stop(mine, _WORKERS_END, hurry=servers.hurry)
+            servers.home.unpublish()
+
+
+def run_stack(
+    *,
+    home: Path | None = None,
+    demo: Callable[[Settings], None] | None = None,
+    once: bool = False,
+    flower: bool = True,
+) -> int:
+    """Serve until Ctrl-C; with ``demo`` show that first, with ``once`` end after it.
+
+    Returns the exit status. ``Unavailable`` (status 3) when a server cannot be used.
+    """
+    began = time.monotonic()
+    ready = False
+    try:
+        with (
+            _interruptible() as hurry,
+            running_stack(
+                home or forge_home(),
+                given=Given.from_environment(),
+                flower=flower,
+                console=sys.stderr,
+                hurry=hurry,
+            ) as stack,
+        ):
+            say = stack.servers.output.say
+            say(_summary(stack, time.monotonic() - began))
+            if demo is not None:
+                with stack.servers.output.hushed():
+                    demo(stack.settings)
+            ready = True
+            if not once:
+                say("serving until Ctrl-C")
+                threading.Event().wait()
+    except KeyboardInterrupt:
+        return 0 if ready else 130
+    return 0
+
+
+def _start(stack: Stack, workers: tuple[Worker, ...], *, beat: bool) -> None:
+    servers = stack.servers
+    run = servers.home.run
+    # Addresses come from endpoints.json alone: an environment can be read by more eyes.
+    environment = {k: v for k, v in os.environ.items() if k not in VARIABLES.values()}
+    environment |= {"FORGE_HOME": str(servers.home.path), "PYTHONUNBUFFERED": "1"}
+    markers = {worker.name: run / f"{worker.name}.ready" for worker in workers}
+    add = servers.supervisor.add
+    for worker in workers:
+        add(worker_program(worker, environment, markers[worker.name]), servers.output)
+    if stack.flower is not None:
+        add(stack.flower.program(environment), servers.output)
+    if beat:
+        add(Program("beat", beat_arguments(run / "beat-schedule"), environment), servers.output)
+    for name, marker in markers.items():
+        stack.handle(name).wait_ready(marker.exists, _WORKERS_START)
+    if stack.flower is not None:
+        stack.handle("flower").wait_ready(stack.flower.answers, _WORKERS_START)
+
+
+def _flower(servers: Servers) -> FlowerServer:
+    return FlowerServer(
+        configuration=servers.home.run / "flowerconfig.py",
+        port=servers.ports.get("flower", first_choice=FIRST_CHOICE),
+        password=servers.secrets.get("flower"),
+    )
+
+
+def _publish(stack: Stack) -> None:
+    endpoints = asdict(stack.settings) | {"pid": os.getpid()}
+    del endpoints["home"]
+    if stack.flower is not None:
+        endpoints |= {
+            "flower_url": stack.flower.url,
+            "flower_user": USER,
+            "flower_password": stack.flower.password,
+        }
+    stack.servers.home.publish(endpoints)
+
+
+def _summary(stack: Stack, seconds: float) -> str:
+    home = stack.servers.home
+    lines = [f"ready in {seconds:.1f} s; state and logs are in {home.path}"]
+    if stack.flower is not None:
+        password = stack.servers.secrets.path("flower")
+        lines.append(f"Flower: {stack.flower.url} as {USER}; its password is in {password}")
+    return "\n".join(lines)
+
+
+@contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """Turn the first Ctrl-C, SIGTERM or SIGHUP into KeyboardInterrupt, and later ones into hurry.
+
+    The first unwinds what runs now; nothing may interrupt that unwinding again.
+    """
+    ending, hurry = threading.Event(), threading.Event()
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        if ending.is_set():
+            hurry.set()
+            return
+        ending.set()
+        sys.stderr.write("stopping; Ctrl-C again ends everything at once\n")
+        raise KeyboardInterrupt
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, interrupt) for number in numbers}
+    try:
+        yield hurry
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
