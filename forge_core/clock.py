@@ -1,0 +1,35 @@
+"""Forge time: the database's clock, which a sandbox may have moved forward.
+
+``forge_now()`` rules deadlines, lifetimes and history; a step reads it once, after its locks, and
+hands it on as an argument. Leases, back-off and sweeps run on real time.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+_NOW = text("SELECT forge_now()")
+_SANDBOX = text("SELECT sandbox FROM instance")
+
+
+def forge_now(session: Session) -> datetime:
+    """The one reading of this step (timezone-aware, UTC, microseconds)."""
+    return as_utc(session.execute(_NOW).scalar_one())
+
+
+def is_sandbox(session: Session) -> bool:
+    """Whether this database was founded as a sandbox; False before its genesis."""
+    return bool(session.execute(_SANDBOX).scalar_one_or_none())
+
+
+def as_utc(moment: datetime) -> datetime:
+    """The same instant in UTC."""
+    return moment.astimezone(UTC)
+
+
+def rfc3339(moment: datetime) -> str:
+    """RFC 3339 in UTC with exactly six digits of fraction: one spelling for one instant."""
+    return as_utc(moment).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,0 +1,124 @@
+"""Engines, sessions and migrations: the one way to reach PostgreSQL.
+
+Every transaction runs in READ COMMITTED: what a lock protects is read in a later statement than
+the one that takes the lock, which REPEATABLE READ would answer from an old snapshot.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+from sqlalchemy import Engine, MetaData, Text, TextClause, create_engine, text
+from sqlalchemy.engine import Row, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.orm import DeclarativeBase, Session
+
+from forge_core.errors import Misconfigured
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+# SQLSTATEs after which nothing has changed and the same step may be tried again.
+RETRYABLE_SQLSTATES = frozenset({
+    "40001",  # serialization failure
+    "40P01",  # deadlock detected
+    "55P03",  # lock_timeout
+    "57014",  # statement_timeout
+    "25P03",  # idle_in_transaction_session_timeout
+    "25P04",  # transaction_timeout
+    "53300",  # too many connections
+    "57P01",  # administrator shut the server down
+    "57P02",  # crash shutdown
+    "57P03",  # server is starting up
+})  # fmt: skip
+
+
+class Base(DeclarativeBase):
+    """Every table of the house; constraints have predictable names."""
+
+    type_annotation_map: ClassVar = {str: Text()}
+    metadata = MetaData(
+        naming_convention={
+            "ix": "%(table_name)s_%(column_0_N_name)s_ix",
+            "uq": "%(table_name)s_%(column_0_N_name)s_key",
+            "ck": "%(table_name)s_%(constraint_name)s_check",
+            "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+            "pk": "%(table_name)s_pkey",
+        }
+    )
+
+
+def make_engine(url: str, *, pool_size: int = 5) -> Engine:
+    """An engine for one process; psycopg2, pre-pinged, with TCP keepalives 5/5/2."""
+    try:
+        address = make_url(url)
+    except ArgumentError as error:
+        raise Misconfigured("the database URL cannot be parsed; see docs/operations.md") from error
+    if address.drivername in {"postgres", "postgresql"}:
+        address = address.set(drivername="postgresql+psycopg2")
+    if address.drivername != "postgresql+psycopg2":
+        raise Misconfigured(
+            f"the database URL names {address.drivername!r}; it must begin with postgresql://"
+        )
+    return create_engine(
+        address,
+        pool_size=pool_size,
+        max_overflow=5,
+        pool_pre_ping=True,
+        isolation_level="READ COMMITTED",
+        connect_args={
+            "connect_timeout": 5,
+            "keepalives": 1,
+            "keepalives_idle": 5,
+            "keepalives_interval": 5,
+            "keepalives_count": 2,
+        },
+    )
+
+
+@contextmanager
+def transaction(engine: Engine) -> Iterator[Session]:
+    """A session whose one transaction commits when the block ends, or rolls back."""
+    with Session(engine, expire_on_commit=False) as session, session.begin():
+        yield session
+
+
+def is_retryable(error: BaseException) -> bool:
+    """True when the database says that nothing happened and that later may be better."""
+    if not isinstance(error, DBAPIError):
+        return False
+    sqlstate = getattr(error.orig, "pgcode", None)
+    return error.connection_invalidated or sqlstate is None or sqlstate in RETRYABLE_SQLSTATES
+
+
+def as_json(rows: Sequence[Any]) -> str:
+    """Rows for ``json_to_recordset``: one parameter, however many rows."""
+    return json.dumps(rows, separators=(",", ":"))
+
+
+def run(session: Session, statement: TextClause, /, **parameters: object) -> Sequence[Row[Any]]:
+    """Execute and fetch everything; statements without rows give an empty list."""
+    result = session.execute(statement, parameters)
+    return result.all() if result.returns_rows else []
+
+
+def migrate(migrate_url: str) -> None:
+    """Bring the schema to its newest version. Running it again changes nothing."""
+    from alembic import command  # noqa: PLC0415  # slow to import, needed by one caller
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    engine = make_engine(migrate_url)
+    try:
+        with engine.connect() as connection:
+            # Two stacks that start together migrate one after the other.
+            connection.execute(text("SELECT pg_advisory_lock(hashtext('forge.migrate'))"))
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+            connection.commit()
+    finally:
+        engine.dispose()

@@ -1,0 +1,1 @@
+"""Durable jobs: record, claim, finish, derive, dead letters."""

@@ -1,0 +1,136 @@
+"""Claiming and ending jobs, fenced by the attempt number.
+
+Claim is a short transaction of its own: attempt + 1, a lease. The work transaction ends with
+``finish``, which demands the same attempt: a worker that slept through its lease changes nothing.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from datetime import timedelta
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from forge_core.database import as_json, run
+from forge_core.errors import Fenced
+from forge_core.jobs.kinds import Job, JobKind, Outcome
+
+BACK_OFF_LEAST = timedelta(milliseconds=200)
+BACK_OFF_MOST = timedelta(seconds=30)
+
+_CLAIM = text("""
+    UPDATE jobs
+    SET state = 'running', attempt = attempt + 1,
+        lease_until = clock_timestamp() + :lease, message = NULL, code = NULL
+    WHERE id IN (
+        SELECT id FROM jobs
+        WHERE state = 'pending' AND kind = :kind AND not_before <= clock_timestamp()
+        ORDER BY id
+        LIMIT :limit
+        FOR NO KEY UPDATE SKIP LOCKED
+    )
+    RETURNING id, kind, key, payload, actor, issuer, command_id, attempt
+""")
+
+_FINISH = text("""
+    UPDATE jobs
+    SET state = given.state, result = given.result, code = given.code, message = given.message,
+        lease_until = NULL,
+        attempt = CASE WHEN given.state = 'pending' THEN jobs.attempt - 1 ELSE jobs.attempt END,
+        finished_at = CASE WHEN given.state = 'pending' THEN NULL ELSE clock_timestamp() END
+    FROM json_to_recordset(CAST(:rows AS json)) AS given
+        (id bigint, attempt integer, state text, result jsonb, code text, message text)
+    WHERE jobs.id = given.id AND jobs.attempt = given.attempt AND jobs.state = 'running'
+    RETURNING jobs.id
+""")
+
+_ANSWER = text("""
+    UPDATE commands
+    SET state = jobs.state, code = jobs.code, message = jobs.message, result = jobs.result
+    FROM jobs
+    WHERE jobs.id = ANY(:ids) AND jobs.issuer IS NOT NULL AND jobs.finished_at IS NOT NULL
+        AND commands.issuer = jobs.issuer AND commands.command_id = jobs.command_id
+""")
+
+_RETRY = text("""
+    UPDATE jobs
+    SET state = 'pending', lease_until = NULL, not_before = clock_timestamp() + :delay,
+        message = :message
+    WHERE id = :id AND attempt = :attempt AND state = 'running'
+        AND (once OR NOT EXISTS (
+            SELECT FROM jobs AS twin
+            WHERE twin.key = jobs.key AND twin.state = 'pending' AND NOT twin.once
+        ))
+    RETURNING id
+""")
+
+_SUPERSEDE = text("""
+    UPDATE jobs SET state = 'superseded', lease_until = NULL, finished_at = clock_timestamp()
+    WHERE id = :id AND attempt = :attempt AND state = 'running'
+""")
+
+
+def claim(session: Session, kind: JobKind) -> list[Job]:
+    """Take the oldest claimable rows of a kind; rows that another worker holds are skipped."""
+    rows = run(session, _CLAIM, kind=kind.name, limit=kind.claim, lease=kind.lease)
+    return sorted((Job(*row) for row in rows), key=lambda job: job.id)
+
+
+def finish(session: Session, jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> None:
+    """End jobs with their outcomes, in the work transaction. Raises ``Fenced`` if one was lost."""
+    rows = [
+        {
+            "id": job.id,
+            "attempt": job.attempt,
+            "state": outcome.state,
+            "result": outcome.result,
+            "code": outcome.code,
+            "message": outcome.message,
+        }
+        for job, outcome in zip(jobs, outcomes, strict=True)
+    ]
+    ended = run(session, _FINISH, rows=as_json(rows))
+    if len(ended) != len(jobs):
+        lost = sorted({job.id for job in jobs} - {row.id for row in ended})
+        raise Fenced(f"the claim on jobs {lost} was taken back; their work is rolled back")
+    if any(job.command_id for job in jobs):
+        session.execute(_ANSWER, {"ids": [job.id for job in jobs]})
+
+
+def back_off(attempt: int) -> timedelta:
+    """Exponential from 0.2 s to 30 s, with jitter over its upper half."""
+    delay = min(BACK_OFF_LEAST * 2 ** min(attempt - 1, 16), BACK_OFF_MOST)
+    return delay * random.uniform(0.5, 1.0)  # noqa: S311  # spreading load, not a secret
+
+
+def give_back(session: Session, kind: JobKind, job: Job, reason: str) -> None:
+    """After an attempt that changed nothing: pending again with back-off, or dead.
+
+    A coalescing row whose pending twin exists ends as superseded: the twin does the work. Does
+    nothing when the claim was lost meanwhile.
+    """
+    if job.attempt >= kind.attempts:
+        give_up(session, kind, job, reason)
+        return
+    again = run(
+        session,
+        _RETRY,
+        id=job.id,
+        attempt=job.attempt,
+        delay=back_off(job.attempt),
+        message=reason,
+    )
+    if not again:
+        session.execute(_SUPERSEDE, {"id": job.id, "attempt": job.attempt})
+
+
+def give_up(session: Session, kind: JobKind, job: Job, reason: str) -> None:
+    """Attempts are used up: the row is dead, and the kind's consequence is in this transaction.
+
+    Only a person revives a dead row (``forge jobs retry``).
+    """
+    if kind.on_dead is not None:
+        kind.on_dead(session, job, reason)
+    finish(session, [job], [Outcome("dead", code="ATTEMPTS_USED_UP", message=reason)])

@@ -1,0 +1,90 @@
+"""The sweep: what brokers forget and crashes leave behind, found again from the rows.
+
+Every piece is bounded, only narrows, and is safe to run any number of times at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from forge_core.database import run
+from forge_core.jobs.kinds import Chore, Derivation, Job, JobKind
+from forge_core.jobs.lifecycle import give_back
+from forge_core.jobs.record import wake
+
+LIMIT = 1_000
+MOST_WAKE_UPS = 8
+
+_EXPIRED = text("""
+    SELECT id, kind, key, payload, actor, issuer, command_id, attempt
+    FROM jobs
+    WHERE state = 'running' AND lease_until < clock_timestamp()
+    ORDER BY id
+    LIMIT :limit
+    FOR UPDATE SKIP LOCKED
+""")
+
+_CLAIMABLE = text("""
+    SELECT kind, count(*) AS waiting
+    FROM (
+        SELECT kind FROM jobs
+        WHERE state = 'pending'
+            AND greatest(created_at, not_before) < clock_timestamp() - INTERVAL '1 second'
+        LIMIT 10000
+    ) AS old
+    GROUP BY kind
+""")
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What one sweep found: leases taken back, jobs derived, and wake-ups to send by kind."""
+
+    taken_back: int
+    derived: int
+    wake_ups: Mapping[str, int]
+
+
+def take_back_expired(session: Session, kinds: Mapping[str, JobKind]) -> int:
+    """An expired lease means a dead transaction: the row is claimable again, or dead."""
+    rows = run(session, _EXPIRED, limit=LIMIT)
+    for row in rows:
+        job = Job(*row)
+        give_back(session, kinds[job.kind], job, "the worker was lost: its lease expired")
+    return len(rows)
+
+
+def derive(session: Session, derivation: Derivation) -> int:
+    """Insert up to ``LIMIT`` missing jobs of one derivation."""
+    rows = run(session, derivation.insert, limit=LIMIT)
+    wake(session, *(row.kind for row in rows))
+    return len(rows)
+
+
+def wake_ups(
+    session: Session, kinds: Mapping[str, JobKind], chores: Sequence[Chore]
+) -> dict[str, int]:
+    """How many wake-ups each kind needs: at most eight to a queue, one per full claim."""
+    wanted = {
+        row.kind: -(-row.waiting // kinds[row.kind].claim)
+        for row in run(session, _CLAIMABLE)
+        if row.kind in kinds
+    }
+    for chore in chores:
+        if chore.backlog is not None and session.execute(chore.backlog).scalar_one():
+            wanted[chore.name] = MOST_WAKE_UPS
+    queues: dict[str, int] = {}
+    for name in sorted(wanted):
+        queue = kinds[name].queue if name in kinds else _queue(chores, name)
+        allowed = MOST_WAKE_UPS - queues.get(queue, 0)
+        wanted[name] = min(wanted[name], allowed)
+        queues[queue] = queues.get(queue, 0) + wanted[name]
+    return wanted
+
+
+def _queue(chores: Sequence[Chore], name: str) -> str:
+    return next(chore.queue for chore in chores if chore.name == name)

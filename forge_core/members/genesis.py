@@ -1,0 +1,94 @@
+"""Genesis: the first entries of a ledger name the founders with levels and roles, once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from forge_core.clock import forge_now
+from forge_core.errors import Refused
+from forge_core.ledger.entries import Entry, EntryKind, append
+from forge_core.members.electorate import Admission, admit
+from forge_core.members.levels import Role, TrustLevel
+
+FOUNDED = EntryKind.of(
+    "ledger.founded",
+    """
+    INSERT INTO instance (id, sandbox, founded_at, clock_offset)
+    SELECT 1, (data ->> 'sandbox')::boolean, at, INTERVAL '0' FROM forge_entries(:ids)
+    """,
+    """
+    INSERT INTO electorate (id, version, core, trusted, standard, sandbox, quarantine)
+    VALUES (1, 0, 0, 0, 0, 0, 0)
+    """,
+)
+
+ROLE_GRANTED = EntryKind.of(
+    "member.role_granted",
+    """
+    INSERT INTO member_roles (member_id, role)
+    SELECT subject, data ->> 'role' FROM forge_entries(:ids)
+    """,
+)
+
+# Two founders at once: the second waits here and then sees the first one's instance.
+_ALONE = text("SELECT pg_advisory_xact_lock(hashtext('forge.genesis'))")
+_FOUNDED = text("SELECT EXISTS (SELECT FROM instance)")
+
+
+@dataclass(frozen=True)
+class Founder:
+    """A member that the ledger begins with."""
+
+    id: str
+    level: TrustLevel
+    roles: tuple[Role, ...] = ()
+
+
+def found(session: Session, founders: Sequence[Founder], *, sandbox: bool) -> None:
+    """Begin the ledger. Refused: ``ALREADY_FOUNDED``, ``NO_FOUNDERS``, and what ``admit`` refuses.
+
+    The sandbox flag is set here, in the first entry, and never again.
+    """
+    session.execute(_ALONE)
+    if session.execute(_FOUNDED).scalar_one():
+        raise Refused("ALREADY_FOUNDED", "this ledger has its founders; genesis happens once")
+    if not founders:
+        raise Refused("NO_FOUNDERS", "name at least one founder, for example alice:CORE:admin")
+    now = forge_now(session)
+    append(
+        session,
+        [
+            Entry(
+                kind=FOUNDED,
+                at=now,
+                actor="genesis",
+                subject="ledger",
+                data={"sandbox": sandbox, "founders": [founder.id for founder in founders]},
+            )
+        ],
+    )
+    admissions = [Admission(founder.id, founder.level, "genesis") for founder in founders]
+    admit(session, admissions, actor="genesis", at=now, version=1)
+    append(
+        session,
+        [
+            Entry(
+                kind=ROLE_GRANTED,
+                at=now,
+                actor="genesis",
+                subject=founder.id,
+                data={"role": role.value},
+            )
+            for founder in founders
+            for role in founder.roles
+        ],
+    )
+
+
+def is_founded(session: Session) -> bool:
+    """Whether this database has its genesis."""
+    return bool(session.execute(_FOUNDED).scalar_one())

@@ -1,0 +1,30 @@
+"""The register of overlays: what runs on the platform, at which version."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import BigInteger, CheckConstraint
+from sqlalchemy.dialects.postgresql import TIMESTAMP
+from sqlalchemy.orm import Mapped, mapped_column
+
+from forge_core.database import Base
+
+TIME = TIMESTAMP(timezone=True)
+
+
+class Overlay(Base):
+    """A registered overlay as of now."""
+
+    __tablename__ = "overlays"
+    __table_args__ = (CheckConstraint("status IN ('ACTIVE')", name="status"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    version: Mapped[str]
+    status: Mapped[str]
+    description: Mapped[str | None]
+    max_execution_ms: Mapped[int | None] = mapped_column(BigInteger)
+    registered_by: Mapped[str]
+    proposal_id: Mapped[str]
+    changed_at: Mapped[datetime] = mapped_column(TIME)

@@ -1,0 +1,133 @@
+"""Opening: a draft becomes active, and everything that decides about it is frozen.
+
+O(1) in the number of members: version, members per level and the weight table are all there is
+to freeze; a voter's own weight is looked up when they vote.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from fractions import Fraction
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.engine import Row
+from sqlalchemy.orm import Session
+
+from forge_core.capabilities.declaration import Value
+from forge_core.capabilities.registry import Registry
+from forge_core.capabilities.values import present_values
+from forge_core.clock import forge_now, rfc3339
+from forge_core.database import run
+from forge_core.errors import Refused
+from forge_core.exact import to_decimal_string
+from forge_core.jobs.kinds import Job, Outcome
+from forge_core.jobs.steps import each
+from forge_core.ledger.entries import Entry, EntryKind, append
+from forge_core.members.electorate import MemberNow, members_now, require_member, share_electorate
+from forge_core.members.levels import Role, TrustLevel
+from forge_core.proposals.weights import weight_table
+from forge_core.proposals.lifecycle import Status, lifetime_over
+from forge_core.proposals.locking import LockedProposal, lock_proposals, require_proposal
+from forge_core.proposals.payloads import parse_payload
+from forge_core.proposals.tracks import Track, changes_parameter, terms_for
+from forge_core.proposals.types import check_may_propose, parse_type
+
+ACTIVATED = EntryKind.of(
+    "proposal.activated",
+    """
+    UPDATE proposals SET
+        status = 'active', lapses_at = NULL, opened_at = entry.at,
+        closes_at = (data ->> 'closes_at')::timestamptz,
+        electorate_version = (data ->> 'electorate_version')::bigint,
+        eligible_weight = (data ->> 'eligible_weight')::numeric,
+        eligible_members = (data ->> 'eligible_members')::bigint,
+        weights = CASE WHEN data -> 'weights' <> 'null' THEN data -> 'weights' END,
+        terms = data -> 'terms'
+    FROM forge_entries(:ids) AS entry WHERE proposals.id = entry.subject
+    """,
+)
+
+_ROLLS = text("SELECT id, members, weight FROM imported_electorates WHERE id = ANY(:ids)")
+
+
+def activate(session: Session, jobs: Sequence[Job], *, registry: Registry) -> list[Outcome]:
+    """The step of ``proposals.activate``. Twice is refused: the proposal is no draft any more."""
+    electorate = share_electorate(session)  # before the proposals, by the lock order
+    locked = lock_proposals(session, [job.payload.get("proposal_id") for job in jobs])
+    known = members_now(session, [job.actor for job in jobs] + [p.proposer for p in locked.values()])
+    rolls = _rolls(session, locked)
+    values = present_values(session, registry)
+    now = forge_now(session)
+    opened: dict[str, Entry] = {}
+
+    def decide(job: Job) -> Outcome:
+        proposal = require_proposal(locked, job.payload.get("proposal_id"))
+        if proposal.id in opened:
+            raise Refused("PROPOSAL_STATUS", "the proposal is active, not draft")
+        _check(job, proposal, known, now)
+        data = _frozen(proposal, electorate, rolls, registry, values, now)
+        opened[proposal.id] = Entry(ACTIVATED, now, job.actor, proposal.id, data, job.command)
+        return Outcome.done(proposal_id=proposal.id, closes_at=data["closes_at"])
+
+    outcomes = each(jobs, decide)
+    append(session, list(opened.values()))
+    return outcomes
+
+
+def _check(
+    job: Job, proposal: LockedProposal, known: dict[str, MemberNow], now: datetime
+) -> None:
+    proposal.require(Status.DRAFT)
+    if proposal.lapses_at is not None and lifetime_over(now, proposal.lapses_at, timedelta(0)):
+        raise Refused("DRAFT_LAPSED", "the draft's lifetime is over; create the proposal again")
+    actor = require_member(known, job.actor)
+    if actor.id == proposal.proposer:
+        check_may_propose(actor.level, parse_type(proposal.type))
+    elif Role.ADMIN not in actor.roles:
+        raise Refused("POWER_MISSING", "a draft is activated by its proposer or an admin")
+
+
+def _frozen(
+    proposal: LockedProposal,
+    electorate: Row[Any],
+    rolls: Mapping[str, Row[Any]],
+    registry: Registry,
+    values: Mapping[str, Value],
+    now: datetime,
+) -> dict[str, Any]:
+    payload = parse_payload(proposal.type, json.loads(proposal.payload), registry)
+    terms = terms_for(
+        Track(proposal.track),
+        values,
+        voting_hours=proposal.voting_hours,
+        changes_parameter=changes_parameter(payload, registry),
+    )
+    closes_at = now + terms.voting
+    frozen: dict[str, Any] = {
+        "closes_at": rfc3339(closes_at),
+        "electorate_version": str(electorate.version),
+        "terms": terms.to_json(),
+    }
+    if proposal.electorate is not None:
+        roll = rolls[proposal.electorate]
+        return frozen | {
+            "weights": None,
+            "eligible_weight": format(roll.weight, "f"),
+            "eligible_members": str(roll.members),
+        }
+    weights = weight_table(values)
+    members = {level: getattr(electorate, level.value.lower()) for level in TrustLevel}
+    eligible = sum((weights[level] * members[level] for level in TrustLevel), Fraction(0))
+    return frozen | {
+        "weights": {level.value: to_decimal_string(weights[level]) for level in TrustLevel},
+        "eligible_weight": to_decimal_string(eligible),
+        "eligible_members": str(sum(n for level, n in members.items() if weights[level] > 0)),
+    }
+
+
+def _rolls(session: Session, locked: Mapping[str, LockedProposal]) -> dict[str, Row[Any]]:
+    ids = sorted({p.electorate for p in locked.values() if p.electorate is not None})
+    return {row.id: row for row in run(session, _ROLLS, ids=ids)} if ids else {}

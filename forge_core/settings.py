@@ -1,0 +1,71 @@
+"""Where the servers are: from the environment, else from the running stack of this home."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from forge_core.errors import Misconfigured
+
+ENDPOINTS = "endpoints.json"
+
+VARIABLES = {
+    "database_url": "FORGE_DATABASE_URL",
+    "migrate_database_url": "FORGE_MIGRATE_DATABASE_URL",
+    "client_database_url": "FORGE_CLIENT_DATABASE_URL",
+    "broker_url": "FORGE_BROKER_URL",
+    "redis_url": "FORGE_REDIS_URL",
+}
+
+
+def forge_home() -> Path:
+    """The one directory that holds state: ``FORGE_HOME``, default ``.forge`` here."""
+    return Path(os.environ.get("FORGE_HOME") or ".forge").absolute()
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Server addresses. The two narrower database roles fall back to the one that is given."""
+
+    home: Path
+    database_url: str
+    migrate_database_url: str
+    client_database_url: str
+    broker_url: str
+    redis_url: str
+
+    @classmethod
+    def load(cls, home: Path | None = None) -> Self:
+        """Environment first, then ``endpoints.json`` of the home; ``Misconfigured`` otherwise."""
+        home = home or forge_home()
+        endpoints = _endpoints(home)
+        found = {name: os.environ.get(env) or endpoints.get(name) for name, env in VARIABLES.items()}
+        if os.environ.get(VARIABLES["database_url"]):
+            # A database that was named replaces the embedded one in every role.
+            for role in ("migrate_database_url", "client_database_url"):
+                found[role] = os.environ.get(VARIABLES[role]) or found["database_url"]
+        missing = sorted(VARIABLES[name] for name, value in found.items() if not value)
+        if missing:
+            raise Misconfigured(
+                f"no servers are known for {home}: start them with `forge up`, or set "
+                + ", ".join(missing)
+            )
+        return cls(home=home, **{name: str(value) for name, value in found.items()})
+
+
+def _endpoints(home: Path) -> dict[str, str]:
+    path = home / ENDPOINTS
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise Misconfigured(f"{path} cannot be read: {error.strerror}") from error
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise Misconfigured(f"{path} is not JSON; stop the stack and run `forge up`") from error
+    return {key: str(value) for key, value in content.items()}

@@ -1,0 +1,194 @@
+"""Closing: the one place where a proposal is decided.
+
+Due proposals are locked FOR UPDATE, which waits for acceptors in flight; what is in the inbox is
+counted, the ballots are counted anew, and the decision is made in that transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from fractions import Fraction
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from forge_core.clock import forge_now, rfc3339
+from forge_core.database import run
+from forge_core.exact import to_decimal_string
+from forge_core.jobs.kinds import Derivation, Job, Outcome
+from forge_core.jobs.record import NewJob, enqueue
+from forge_core.ledger.entries import Entry, EntryKind, append
+from forge_core.proposals.lifecycle import Status, close_due
+from forge_core.proposals.locking import LockedProposal, lock_proposals
+from forge_core.proposals.tracks import Terms
+from forge_core.voting.ballots import count_ballots
+from forge_core.voting.recount import Counted, recount
+from forge_core.voting.tally import Decision, Thresholds, Totals, decide
+
+MOST_BALLOTS = 10_000
+UNGATED_LAPSE = timedelta(days=30)
+
+DECIDED = EntryKind.of(
+    "proposal.decided",
+    """
+    UPDATE proposals SET status = data ->> 'outcome', decided_at = entry.at,
+        decision = data -> 'decision', lapses_at = (data ->> 'lapses_at')::timestamptz,
+        ended_at = CASE WHEN data ->> 'outcome' = 'rejected' THEN entry.at END
+    FROM forge_entries(:ids) AS entry WHERE proposals.id = entry.subject
+    """,
+)
+
+QUEUED = EntryKind.of(
+    "proposal.queued",
+    """
+    UPDATE proposals SET status = 'queued', lapses_at = NULL, queued_count = queued_count + 1,
+        eta = (data ->> 'eta')::timestamptz, expires_at = (data ->> 'expires_at')::timestamptz
+    FROM forge_entries(:ids) AS entry WHERE proposals.id = entry.subject
+    """,
+)
+
+_IN_INBOX = text("SELECT DISTINCT proposal_id FROM ballot_inbox WHERE proposal_id = ANY(:ids)")
+
+
+def close(session: Session, jobs: Sequence[Job]) -> list[Outcome]:
+    """The step of ``proposals.close``.
+
+    Safe to repeat: a proposal that is not active, or not due, is left alone. Where more than
+    10,000 ballots wait, those are committed and the job goes again.
+    """
+    locked = lock_proposals(session, [job.payload.get("proposal_id") for job in jobs])
+    now = forge_now(session)
+    due = {
+        id_: proposal
+        for id_, proposal in locked.items()
+        if proposal.status is Status.ACTIVE
+        and proposal.closes_at is not None
+        and close_due(now, proposal.closes_at)
+    }
+    if len(count_ballots(session, sorted(due), limit=MOST_BALLOTS, at=now)) == MOST_BALLOTS:
+        for row in run(session, _IN_INBOX, ids=sorted(due)):
+            del due[row.proposal_id]
+    _decide(session, due, now)
+    return [
+        Outcome.again()
+        if _left(job, locked, due, now)
+        else Outcome.done()
+        for job in jobs
+    ]
+
+
+def _left(
+    job: Job,
+    locked: Mapping[str, LockedProposal],
+    decided: Mapping[str, LockedProposal],
+    now: datetime,
+) -> bool:
+    """Whether a due proposal was put off because its inbox was not empty yet."""
+    id_ = str(job.payload.get("proposal_id"))
+    proposal = locked.get(id_)
+    return (
+        proposal is not None
+        and id_ not in decided
+        and proposal.status is Status.ACTIVE
+        and proposal.closes_at is not None
+        and close_due(now, proposal.closes_at)
+    )
+
+
+def _decide(session: Session, due: Mapping[str, LockedProposal], now: datetime) -> None:
+    counted = recount(session, {id_: Fraction(p.eligible_weight) for id_, p in due.items()})
+    decided, queued, execute = [], [], []
+    for id_, proposal in sorted(due.items()):
+        terms = proposal.terms
+        decision = decide(counted[id_].standing, Thresholds.of(terms))
+        decided.append(_decided(proposal, terms, decision, counted[id_], now))
+        if decision.approved and not terms.gated:
+            queued.append(_queued(proposal, terms, now))
+            if terms.timelock_hours == 0:
+                execute.append(execution_job(id_, proposal.queued_count))
+    append(session, decided)
+    append(session, queued)
+    enqueue(session, execute)
+
+
+def _decided(
+    proposal: LockedProposal, terms: Terms, decision: Decision, counted: Counted, now: datetime
+) -> Entry:
+    shown: dict[str, Any] = {
+        **decision.to_json(),
+        "totals": _plain(counted.standing),
+        "ballots": {side: str(n) for side, n in counted.ballots.items()},
+    }
+    if counted.set_aside:
+        everyone = decide(counted.everyone, Thresholds.of(terms))
+        shown["set_aside"] = {
+            "ballots": list(counted.set_aside),
+            "outcome_with_them": everyone.outcome,
+            "totals_with_them": _plain(counted.everyone),
+        }
+    lapses_at = now + (terms.gate_lifetime or UNGATED_LAPSE) if decision.approved else None
+    data = {
+        "outcome": decision.outcome,
+        "decision": shown,
+        "lapses_at": None if lapses_at is None else rfc3339(lapses_at),
+    }
+    return Entry(DECIDED, now, "rule:decision", proposal.id, data)
+
+
+def _queued(proposal: LockedProposal, terms: Terms, now: datetime) -> Entry:
+    eta = now + terms.timelock
+    data = {"eta": rfc3339(eta), "expires_at": rfc3339(eta + terms.grace)}
+    return Entry(QUEUED, now, "rule:timelock", proposal.id, data)
+
+
+def _plain(totals: Totals) -> dict[str, str]:
+    return {
+        name: to_decimal_string(Fraction(getattr(totals, name)))
+        for name in ("for_", "against", "abstain", "eligible", "largest_yes")
+    } | {"yes_voters": str(totals.yes_voters)}
+
+
+def execution_job(proposal: str, queued_count: int) -> NewJob:
+    """The job that executes a proposal, once for each time it was queued."""
+    key = f"execute:{proposal}:{queued_count + 1}"
+    return NewJob("enforcement.execute", key, {"proposal_id": proposal})
+
+
+DUE = Derivation(
+    "due proposals",
+    text("""
+        INSERT INTO jobs (kind, key, once, payload, actor)
+        SELECT 'proposals.close', 'close:' || id || ':' || extract(epoch FROM closes_at), true,
+            jsonb_build_object('proposal_id', id), 'system'
+        FROM proposals
+        WHERE status = 'active' AND closes_at < (SELECT forge_now())
+            AND NOT EXISTS (
+                SELECT FROM jobs
+                WHERE once AND key = 'close:' || id || ':' || extract(epoch FROM closes_at)
+            )
+        ORDER BY closes_at, id
+        LIMIT :limit
+        ON CONFLICT DO NOTHING
+        RETURNING kind
+    """),
+)
+
+ELAPSED = Derivation(
+    "elapsed timelocks",
+    text("""
+        INSERT INTO jobs (kind, key, once, payload, actor)
+        SELECT 'enforcement.execute', 'execute:' || id || ':' || queued_count, true,
+            jsonb_build_object('proposal_id', id), 'system'
+        FROM proposals
+        WHERE status = 'queued' AND eta <= (SELECT forge_now())
+            AND NOT EXISTS (
+                SELECT FROM jobs WHERE once AND key = 'execute:' || id || ':' || queued_count
+            )
+        ORDER BY eta, id
+        LIMIT :limit
+        ON CONFLICT DO NOTHING
+        RETURNING kind
+    """),
+)

@@ -1,0 +1,95 @@
+"""The one list of every package's capabilities, entry kinds, job kinds, chores and derivations."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Final
+
+from forge_core.capabilities import rate_limits, values
+from forge_core.capabilities.registry import Registry
+from forge_core.enforcement import execution
+from forge_core.jobs.kinds import Chore, Derivation, JobKind
+from forge_core.jobs.prune import prune
+from forge_core.ledger import instance
+from forge_core.ledger.entries import EntryKind
+from forge_core.members import commands, delegation, electorate, genesis, imported, restrictions
+from forge_core.overlays import register
+from forge_core.proposals import creation, expiry, opening, track_values, weights
+from forge_core.proposals.types import ProposalType
+from forge_core.voting import ballots, cancelling, closing, counting, recount
+
+REGISTRY: Final = Registry(
+    (*rate_limits.CAPABILITIES, *weights.CAPABILITIES, *track_values.CAPABILITIES)
+)
+
+ENTRY_KINDS: Final[tuple[EntryKind, ...]] = (
+    genesis.FOUNDED,
+    genesis.ROLE_GRANTED,
+    instance.CLOCK_ADVANCED,
+    electorate.ADMITTED,
+    electorate.LEVEL_CHANGED,
+    restrictions.RESTRICTED,
+    restrictions.RELEASED,
+    delegation.DELEGATED,
+    delegation.REVOKED,
+    imported.IMPORTED,
+    imported.SEALED,
+    values.SETTING_CHANGED,
+    values.POLICY_ADOPTED,
+    register.REGISTERED,
+    register.UPDATED,
+    creation.CREATED,
+    opening.ACTIVATED,
+    expiry.EXPIRED,
+    cancelling.CANCELLED,
+    ballots.BALLOT_COUNTED,
+    ballots.BALLOT_UNCOUNTED,
+    recount.TALLY_CORRECTED,
+    closing.DECIDED,
+    closing.QUEUED,
+    execution.EXECUTED,
+    execution.FAILED,
+)
+
+COMMANDS: Final[tuple[JobKind, ...]] = (
+    JobKind(
+        "proposals.create",
+        queue="proposals",
+        step=partial(creation.create, registry=REGISTRY),
+        claim=100,
+    ),
+    JobKind(
+        "proposals.activate",
+        queue="proposals",
+        step=partial(opening.activate, registry=REGISTRY),
+        claim=100,
+    ),
+    JobKind("proposals.cancel", queue="proposals", step=cancelling.cancel),
+    *commands.job_kinds(tuple(ProposalType)),
+)
+
+JOB_KINDS: Final[tuple[JobKind, ...]] = (
+    *COMMANDS,
+    JobKind("proposals.expire", queue="closure", step=expiry.expire, claim=100),
+    JobKind("proposals.close", queue="closure", step=closing.close, claim=200),
+    JobKind("votes.recount", queue="recounts", step=recount.check_tallies, claim=20),
+    JobKind(
+        "enforcement.execute",
+        queue="execution",
+        step=partial(execution.execute, registry=REGISTRY),
+        together=False,
+        on_dead=execution.give_up,
+    ),
+)
+
+CHORES: Final[tuple[Chore, ...]] = (
+    Chore("votes.count", queue="votes", step=counting.count, backlog=counting.BACKLOG),
+    Chore("jobs.prune", queue="maintenance", step=prune),
+)
+
+DERIVATIONS: Final[tuple[Derivation, ...]] = (
+    closing.DUE,
+    closing.ELAPSED,
+    expiry.LAPSED,
+    recount.STALE,
+)
