@@ -30,6 +30,14 @@ from forge_core.voting.tally import Decision, Thresholds, Totals, decide
 MOST_BALLOTS = 10_000
 UNGATED_LAPSE = timedelta(days=30)
 
+TOTALS = {
+    "for": "for_",
+    "against": "against",
+    "abstain": "abstain",
+    "eligible": "eligible",
+    "largest_yes": "largest_yes",
+}
+
 DECIDED = EntryKind.of(
     "proposal.decided",
     """
@@ -145,8 +153,8 @@ def _queued(proposal: LockedProposal, terms: Terms, now: datetime) -> Entry:
 
 def _plain(totals: Totals) -> dict[str, str]:
     return {
-        name: to_decimal_string(Fraction(getattr(totals, name)))
-        for name in ("for_", "against", "abstain", "eligible", "largest_yes")
+        name: to_decimal_string(Fraction(getattr(totals, attribute)))
+        for name, attribute in TOTALS.items()
     } | {"yes_voters": str(totals.yes_voters)}
 
 

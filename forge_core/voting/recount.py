@@ -84,11 +84,10 @@ _DELEGATED = """
         ) AS roll
         WHERE edge.delegator NOT IN (SELECT member_id FROM caster)
     ), held AS (
-        SELECT caster.member_id, caster.choice, caster.weight AS own, sum(carried.weight) AS weight,
-            count(*) - 1 AS delegators
+        SELECT caster.member_id, caster.choice, sum(carried.weight) AS weight
         FROM caster JOIN carried ON carried.caster = caster.member_id
         WHERE true {standing}
-        GROUP BY caster.member_id, caster.choice, caster.weight
+        GROUP BY caster.member_id, caster.choice
     )
     SELECT
         coalesce(sum(weight) FILTER (WHERE choice = 'for'), 0) AS for_weight,
@@ -97,7 +96,7 @@ _DELEGATED = """
         count(*) FILTER (WHERE choice = 'for') AS for_ballots,
         count(*) FILTER (WHERE choice = 'against') AS against_ballots,
         count(*) FILTER (WHERE choice = 'abstain') AS abstain_ballots,
-        count(*) FILTER (WHERE choice = 'for' AND own > 0) AS yes_voters,
+        count(*) FILTER (WHERE choice = 'for' AND weight > 0) AS yes_voters,
         coalesce(max(weight) FILTER (WHERE choice = 'for'), 0) AS largest_yes
     FROM held
 """

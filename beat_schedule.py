@@ -1,0 +1,23 @@
+"""Every periodic task, its interval and why. Two beats are harmless: each task is.
+
+``expires`` keeps ticks from piling up while no worker runs: a late sweep is worth one sweep.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
+    # A due proposal is decided at most 2 s after closes_at: one for the sweep, one for the close.
+    "sweep": {
+        "task": "jobs.sweep",
+        "schedule": 1.0,
+        "options": {"queue": "maintenance", "expires": 2.0},
+    },
+    # Finished rows leave after 30 days; an hour is soon enough and keeps each piece small.
+    "prune": {
+        "task": "jobs.prune",
+        "schedule": 3600.0,
+        "options": {"queue": "maintenance", "expires": 600.0},
+    },
+}

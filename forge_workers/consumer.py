@@ -1,0 +1,90 @@
+"""The worker's consumer: a message can wake, never act.
+
+What is exactly a wake-up of a known kind goes on to the pool; everything else that arrives is
+kept as a dead letter and acknowledged. So no argument, deadline, time limit or callback that
+somebody put on a message ever reaches a task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from celery.worker.consumer import Consumer as CeleryConsumer
+
+from forge_core.jobs.dead_letters import Letter
+from forge_workers.broker import on_unreadable
+from forge_workers.letters import LetterBox
+from forge_workers.processes import engine
+from forge_workers.queues import QUEUE_OF
+
+log = structlog.get_logger(__name__)
+
+NO_LIMIT = (None, None)
+
+
+class Consumer(CeleryConsumer):  # type: ignore[misc]  # celery is untyped
+    """Celery's consumer behind a gate."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._letters = LetterBox(engine())
+        on_unreadable(self._on_unreadable)
+
+    def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
+        go_on = super().create_task_handler(*args, **kwargs)
+
+        def on_message(message: Any) -> Any:
+            problem = problem_of(message)
+            if problem is None:
+                return go_on(message)
+            self._post(_queue(message), problem, message.headers, message.body)
+            message.ack_log_error(log, self.connection_errors)
+            return None
+
+        return on_message
+
+    def _on_unreadable(self, queue: str, raw: bytes, error: Exception) -> None:
+        self._post(queue, f"no message: {type(error).__name__}", {}, raw)
+
+    def _post(self, queue: str, problem: str, headers: object, body: object) -> None:
+        log.warning("message.dead_letter", queue=queue, problem=problem)
+        self._letters.post(Letter.of(queue=queue, reason=problem, headers=headers, body=body))
+
+
+def problem_of(message: Any) -> str | None:
+    """Why a message is no wake-up; None when it is one."""
+    headers = message.headers
+    if not isinstance(headers, dict) or not isinstance(headers.get("task"), str):
+        return "not a Celery message of protocol 2"
+    if headers["task"] not in QUEUE_OF:
+        return "no task of this name"
+    if not isinstance(headers.get("id"), str):
+        return "no id"
+    if headers.get("eta") is not None:
+        return "carries an eta; deadlines are columns"
+    limits = headers.get("timelimit")
+    if limits is not None and tuple(limits) != NO_LIMIT:
+        return "carries a time limit"
+    try:
+        body = message.decode()
+    except Exception as error:  # noqa: BLE001  # whatever a codec raises on hostile bytes
+        return f"cannot be decoded: {type(error).__name__}"
+    return _body_problem(body)
+
+
+def _body_problem(body: Any) -> str | None:
+    if not isinstance(body, list | tuple) or len(body) != 3:  # noqa: PLR2004  # args, kwargs, embed
+        return "body is not [args, kwargs, embed]"
+    args, kwargs, embed = body
+    if args or kwargs:
+        return "carries a command; a message can wake, never act"
+    if embed and (not isinstance(embed, dict) or any(embed.values())):
+        return "carries callbacks"
+    return None
+
+
+def _queue(message: Any) -> str:
+    info = message.delivery_info
+    return str(info.get("routing_key", "")) if isinstance(info, dict) else ""
