@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 import redis
 from kombu import Connection
+from kombu.exceptions import OperationalError
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
@@ -77,7 +80,10 @@ def _check_postgres(variable: str, url: str) -> None:
 def _check_valkey(variable: str, url: str) -> None:
     try:
         client = redis.Redis.from_url(
-            url, socket_connect_timeout=_PATIENCE, socket_timeout=_PATIENCE
+            url,
+            socket_connect_timeout=_PATIENCE,
+            socket_timeout=_PATIENCE,
+            retry=Retry(NoBackoff(), 0),
         )
     except ValueError:
         raise Misconfigured(f"{variable} must be redis://[:password@]host:port/number") from None
@@ -98,10 +104,8 @@ def _check_valkey(variable: str, url: str) -> None:
 def _check_other_broker(variable: str, url: str) -> None:
     connection = Connection(url, connect_timeout=_PATIENCE)
     try:
-        connection.ensure_connection(max_retries=1, timeout=_PATIENCE)
-    except Exception as error:  # each transport raises types of its own
-        if not isinstance(error, (OSError, *connection.connection_errors)):
-            raise
+        connection.ensure_connection(max_retries=1, interval_start=0, timeout=_PATIENCE)
+    except (OSError, OperationalError) as error:
         raise Unavailable(f"{variable}: the broker cannot be used: {_first_line(error)}") from None
     finally:
         connection.release()

@@ -75,6 +75,6 @@ def is_free(port: int) -> bool:
 
 
 def _parse(variable: str, value: str) -> int:
-    if not value.isdecimal() or not 1 <= int(value) <= 65_535:
+    if not (value.isascii() and value.isdecimal()) or not 1 <= int(value) <= 65_535:
         raise Misconfigured(f"{variable} is {value!r}; it must be a port number, 1 to 65535")
     return int(value)

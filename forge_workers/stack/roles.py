@@ -36,6 +36,7 @@ def ensure_roles(server: PostgresServer) -> None:
         for role in LOGINS:
             _let_in(cursor, role, server.secrets.get(role))
         cursor.execute(SQL("GRANT {} TO forge_migrate").format(Identifier(OWNER)))
+        cursor.execute("REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC")
     create_database(server, DATABASE)
 
 

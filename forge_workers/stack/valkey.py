@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from forge_workers.stack.account import Account
 from forge_workers.stack.home import write_private
@@ -55,7 +57,11 @@ class ValkeyServer:
     def answers(self) -> bool:
         """Whether it is up and lets us in."""
         client = redis.Redis(
-            host=LOOPBACK, port=self.port, password=self.password, socket_timeout=1
+            host=LOOPBACK,
+            port=self.port,
+            password=self.password,
+            socket_timeout=1,
+            retry=Retry(NoBackoff(), 0),  # who asks asks again
         )
         try:
             return bool(client.ping())

@@ -1,0 +1,61 @@
+"""Small helpers of the tests that look at processes and folders from outside."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+
+def short_folder() -> Path:
+    """A folder that the account of root's servers can pass through, unlike pytest's own."""
+    folder = Path(tempfile.mkdtemp(prefix="forge-test-", dir="/tmp"))
+    folder.chmod(0o711)
+    return folder
+
+
+def until(holds: Callable[[], object], seconds: float = 10) -> None:
+    """Wait for something that another process does; fail when it does not come true in time."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.02)
+
+
+@contextmanager
+def in_child(code: str, *arguments: object) -> Iterator[subprocess.Popen[str]]:
+    """Run Python code in a process of its own until it prints a line, then hand it over."""
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with child:
+        try:
+            assert child.stdout is not None
+            assert child.stdout.readline(), "the child ended before it was ready"
+            yield child
+        finally:
+            child.kill()
+
+
+def living_in(home: Path) -> list[psutil.Process]:
+    """The living processes that have this home in their arguments or their environment."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            words = [*process.cmdline(), process.environ().get("FORGE_HOME", "")]
+            alive = process.status() != psutil.STATUS_ZOMBIE
+        except psutil.Error:  # gone meanwhile, or somebody else's
+            continue
+        if alive and process.pid != os.getpid() and any(str(home) in word for word in words):
+            found.append(process)
+    return found
