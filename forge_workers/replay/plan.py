@@ -35,7 +35,7 @@ class PlannedProposal:
     source: SourceProposal
     title: str
     proposer: str
-    electorate: str
+    electorate: str | None
     place: Place
 
 
@@ -66,9 +66,9 @@ Step = Open | Send | Close
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A whole replay. ``key`` tells datasets apart; the same files give the same plan and key."""
+    """A whole replay. ``digest`` tells datasets apart; the same files give the same plan."""
 
-    key: str
+    digest: str
     voters: tuple[str, ...]
     proposers: tuple[str, ...]
     electorates: tuple[Electorate, ...]
@@ -80,8 +80,7 @@ class Plan:
 def plan(source: Source) -> Plan:
     """Work out the replay of a dataset."""
     votes = in_sending_order(source.votes)
-    key = source.digest[:12]
-    electorates, named = _electorates(source, votes, key)
+    electorates, named = _electorates(source, votes)
     timeline = lay_out(_spans(source, votes))
     proposals = tuple(
         PlannedProposal(
@@ -94,7 +93,7 @@ def plan(source: Source) -> Plan:
         for proposal in source.proposals.values()
     )
     return Plan(
-        key=key,
+        digest=source.digest,
         voters=tuple(dict.fromkeys(vote.voter for vote in votes)),
         proposers=tuple(dict.fromkeys(proposal.proposer for proposal in proposals)),
         electorates=electorates,
@@ -158,12 +157,13 @@ def _spans(source: Source, votes: Sequence[SourceVote]) -> dict[str, Span]:
 
 
 def _electorates(
-    source: Source, votes: Sequence[SourceVote], key: str
-) -> tuple[tuple[Electorate, ...], dict[str, str]]:
+    source: Source, votes: Sequence[SourceVote]
+) -> tuple[tuple[Electorate, ...], dict[str, str | None]]:
     """Return the electorates to import and, for each proposal, the name of its own.
 
     A proposal whose ballots carry weights has a roll of its own (the last ballot's weight counts);
-    the others of one kind share a roll in which all voters of that kind weigh 1.
+    the others of one kind share a roll in which all voters of that kind weigh 1. Where nobody
+    voted in a kind there is no roll to import, and all members are the electorate.
     """
     weighted: dict[str, dict[str, str]] = defaultdict(dict)
     by_kind: dict[str, dict[str, str]] = defaultdict(dict)
@@ -179,9 +179,13 @@ def _electorates(
         rolls[which] = weighted[identity] if own else by_kind[proposal.kind]
         roll_of[identity] = which
     # Source ids and kinds may hold what an id may not, so the names only number the rolls.
-    names = {which: f"replay-{key}-{number}" for number, which in enumerate(rolls, start=1)}
+    rolls = {which: roll for which, roll in rolls.items() if roll}
+    names = {
+        which: f"replay-{source.digest[:12]}-{number}"
+        for number, which in enumerate(rolls, start=1)
+    }
     electorates = tuple(Electorate(names[which], roll) for which, roll in rolls.items())
-    return electorates, {identity: names[which] for identity, which in roll_of.items()}
+    return electorates, {identity: names.get(which) for identity, which in roll_of.items()}
 
 
 def _title(proposal: SourceProposal) -> str:

@@ -229,6 +229,13 @@ def test_proposals_of_one_kind_share_a_roll_of_everybody_seen_in_it() -> None:
     assert first.electorate == second.electorate != third.electorate
 
 
+def test_kind_in_which_nobody_voted_has_no_roll_to_import() -> None:
+    made = plan(source([proposal("a", kind="x"), proposal("b", kind="z")], [vote("a", "ann")]))
+
+    assert [electorate.roll for electorate in made.electorates] == [{"ann": "1"}]
+    assert [one.electorate for one in made.proposals] == ["replay-dddddddddddd-1", None]
+
+
 def test_title_is_the_first_200_characters_or_the_source_id() -> None:
     made = plan(
         source(

@@ -1,0 +1,73 @@
+"""Putting the commands together, and turning what they raise into one line and an exit status."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from forge_core.errors import ForgeError, Unavailable
+from forge_workers.cli import (
+    clock,
+    delegate,
+    genesis,
+    jobs,
+    member,
+    processes,
+    proposal,
+    registers,
+    replay,
+    setting,
+    up,
+    vote,
+)
+from forge_workers.cli.output import complain
+from forge_workers.replay.rows import DatasetError
+
+REFUSED = 1
+WRONG_USAGE = 2
+UNAVAILABLE = 3
+
+
+class ForgeGroup(TyperGroup):
+    """The root of all commands; below it, errors of the house are exceptions."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; a `ForgeError` becomes one line on stderr and an exit status."""
+        try:
+            return super().invoke(ctx)
+        except DatasetError as error:
+            raise _ended(error, WRONG_USAGE) from error
+        except Unavailable as error:
+            raise _ended(error, UNAVAILABLE) from error
+        except ForgeError as error:
+            raise _ended(error, REFUSED) from error
+
+
+def _ended(error: ForgeError, status: int) -> typer.Exit:
+    complain(str(error))
+    return typer.Exit(status)
+
+
+app = typer.Typer(
+    cls=ForgeGroup,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Governance of a platform: proposals, trust-weighted votes, exactly-once execution.",
+)
+app.command("up")(up.up)
+app.command("replay")(replay.replay)
+app.add_typer(proposal.app, name="proposal")
+app.command("vote")(vote.vote)
+app.add_typer(delegate.app, name="delegate")
+app.add_typer(member.app, name="member")
+app.add_typer(setting.app, name="setting")
+app.add_typer(registers.policy, name="policy")
+app.add_typer(registers.overlay, name="overlay")
+app.add_typer(jobs.app, name="jobs")
+app.add_typer(clock.app, name="clock")
+app.command("genesis")(genesis.genesis)
+app.command("worker", context_settings=processes.PASS_ON)(processes.worker)
+app.command("beat", context_settings=processes.PASS_ON)(processes.beat)
+app.command("flower", context_settings=processes.PASS_ON)(processes.flower)

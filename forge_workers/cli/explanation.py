@@ -1,0 +1,107 @@
+"""A proposal as prose and tables: why it was decided as it was, and what happened to it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from forge_workers.cli.output import shown
+
+_INSTANTS = {
+    "created_at": "created",
+    "opened_at": "voting opened",
+    "closes_at": "voting closes",
+    "decided_at": "decided",
+    "eta": "may be executed from",
+    "expires_at": "and before",
+    "lapses_at": "lapses",
+    "ended_at": "ended",
+}
+
+
+def explain(proposal: dict[str, Any], console: Console) -> None:
+    """Print everything about one proposal."""
+    console.print(f"[bold]{escape(shown(proposal['title']))}[/]")
+    console.print(
+        f"{proposal['id']}  {proposal['type']} on the {proposal['track']} track, "
+        f"proposed by {proposal['proposer']}: {proposal['status'].upper()}",
+        markup=False,
+    )
+    if proposal["failure"]:
+        console.print(f"reason: {shown(proposal['failure'])}", markup=False)
+    console.print(shown(proposal["description"]), markup=False)
+    if proposal["reason"]:
+        console.print(f"Reason given: {shown(proposal['reason'])}", markup=False)
+    if proposal["payload"]:
+        console.print(
+            f"Changes: {json.dumps(proposal['payload'], ensure_ascii=False)}", markup=False
+        )
+    console.print(_deadlines(proposal))
+    if proposal["opened_at"] is not None:
+        console.print(_tally(proposal))
+    if proposal["decision"] is not None:
+        for line in _decision(proposal["decision"]):
+            console.print(line, soft_wrap=True)
+    if proposal["terms"] is not None:
+        console.print(_terms(proposal))
+    console.print(_history(proposal))
+
+
+def _deadlines(proposal: dict[str, Any]) -> Table:
+    table = Table("when", "forge time", title="Deadlines", title_justify="left")
+    for column, meaning in _INSTANTS.items():
+        if proposal[column] is not None:
+            table.add_row(meaning, shown(proposal[column]))
+    table.add_row("now", shown(proposal["now"]))
+    return table
+
+
+def _tally(proposal: dict[str, Any]) -> Table:
+    table = Table("side", title="Tally", title_justify="left")
+    table.add_column("weight", justify="right")
+    table.add_column("ballots", justify="right")
+    for side in ("for", "against", "abstain"):
+        weight, ballots = proposal[f"{side}_weight"], proposal[f"{side}_ballots"]
+        table.add_row(side, shown(weight), shown(ballots))
+    eligible = f"{shown(proposal['eligible_members'])} members"
+    table.add_row("eligible", shown(proposal["eligible_weight"]), eligible)
+    return table
+
+
+def _decision(decision: dict[str, Any]) -> Iterator[str]:
+    yield f"[bold]Decision: {escape(str(decision['outcome']))}[/]"
+    for check in decision["checks"]:
+        mark = "[green]✓[/]" if check["held"] else "[red]✗[/]"
+        yield f"  {mark} {escape(check['explanation'])}"
+    aside = decision.get("set_aside")
+    if aside:
+        yield (
+            f"  {len(aside['ballots'])} ballots of members at level QUARANTINE were set aside; "
+            f"with them it would be {aside['outcome_with_them']}"
+        )
+
+
+def _terms(proposal: dict[str, Any]) -> Table:
+    table = Table("term", "value", title="Terms, frozen at opening", title_justify="left")
+    for term, value in proposal["terms"].items():
+        if value is not None:
+            table.add_row(term.replace("_", " "), shown(value))
+    roll = proposal["electorate"] or f"all members, version {proposal['electorate_version']}"
+    table.add_row("electorate", escape(shown(roll)))
+    for level, weight in (proposal["weights"] or {}).items():
+        table.add_row(f"weight of {level}", weight)
+    return table
+
+
+def _history(proposal: dict[str, Any]) -> Table:
+    table = Table("entry", "what", "forge time", "by", title="History", title_justify="left")
+    for entry in proposal["history"]:
+        table.add_row(
+            str(entry["id"]), entry["kind"], shown(entry["at"]), escape(shown(entry["actor"]))
+        )
+    return table

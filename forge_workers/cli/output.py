@@ -1,0 +1,77 @@
+"""What commands print: results on stdout, complaints on stderr, JSON on request."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from forge_core.clock import rfc3339
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document, not a table.")]
+
+
+def standard_output() -> Console:
+    """Results for people. Made anew each time, so that redirection is respected."""
+    return Console(highlight=False)
+
+
+def standard_error() -> Console:
+    """Progress and complaints."""
+    return Console(stderr=True, highlight=False)
+
+
+def complain(sentence: str) -> None:
+    """Print one line on stderr."""
+    standard_error().print(f"[red]{escape(' '.join(sentence.split()))}[/]", soft_wrap=True)
+
+
+def print_json(document: object) -> None:
+    """Print one JSON document; times as RFC 3339 and decimals as strings."""
+    print(json.dumps(document, indent=2, ensure_ascii=False, default=_plain))
+
+
+def print_rows(rows: Sequence[Mapping[str, Any]], *, as_json: bool, empty: str) -> None:
+    """Print rows of equal keys as a table or as a JSON array."""
+    if as_json:
+        print_json([dict(row) for row in rows])
+        return
+    console = standard_output()
+    if not rows:
+        console.print(empty)
+        return
+    table = Table(*rows[0])
+    for row in rows:
+        table.add_row(*(escape(shown(value)) for value in row.values()))
+    console.print(table)
+
+
+def shown(value: object) -> str:
+    """One value as a cell of a table."""
+    if value is None:
+        return "-"
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%d %H:%M:%S %Z")
+    if isinstance(value, (dict, list)):
+        return json.dumps(value, ensure_ascii=False, default=_plain)
+    return _printable(str(value))
+
+
+def _printable(text: str) -> str:
+    """Text of members must not steer the terminal."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else "�" for letter in text)
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, datetime):
+        return rfc3339(value)
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    return str(value)

@@ -1,0 +1,65 @@
+"""`forge worker|beat|flower`: the processes of a production installation, one each."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from forge_core.settings import Settings
+from forge_workers.queues import QUEUES
+
+PASS_ON: dict[str, Any] = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+_NAMES = tuple(queue.name for queue in QUEUES)
+_CELERY = (sys.executable, "-m", "celery", "-A", "forge_workers.app")
+
+
+def worker(
+    context: typer.Context,
+    *,
+    queues: Annotated[
+        str, typer.Option(help="The queues this worker serves, separated by commas.")
+    ] = ",".join(_NAMES),
+    concurrency: Annotated[int, typer.Option(min=1, max=1_000, help="Pool processes.")] = 2,
+) -> None:
+    """Serve queues until stopped. Further options go to Celery."""
+    unknown = sorted(set(queues.split(",")) - set(_NAMES))
+    if unknown:
+        raise typer.BadParameter(f"unknown queue {unknown[0]!r}; known are {', '.join(_NAMES)}")
+    _become(
+        "worker",
+        f"--queues={queues}",
+        f"--concurrency={concurrency}",
+        "--without-gossip",
+        "--without-mingle",
+        *context.args,
+    )
+
+
+def beat(context: typer.Context) -> None:
+    """Send the periodic wake-ups; two at once are harmless. Further options go to Celery."""
+    home = Settings.load().home
+    home.mkdir(parents=True, exist_ok=True)
+    _become("beat", f"--schedule={home / 'beat-schedule'}", "--pidfile=", *context.args)
+
+
+def flower(context: typer.Context) -> None:
+    """Show queues, workers and tasks in the browser. Options go to Flower.
+
+    Flower demands a password: give --conf=FILE with basic_auth, or --basic-auth=user:password.
+    """
+    protections = ("--conf", "--basic-auth", "--basic_auth", "--auth")
+    if not any(argument.startswith(protections) for argument in context.args):
+        raise typer.BadParameter(
+            "Flower needs a password: --conf=FILE or --basic-auth=user:password"
+        )
+    _become("flower", *context.args)
+
+
+def _become(command: str, *arguments: str) -> NoReturn:
+    Settings.load()  # a missing address is one clear line here, and a traceback inside Celery
+    sys.stdout.flush()
+    os.execv(sys.executable, [*_CELERY, command, *arguments])  # noqa: S606  # fixed program
