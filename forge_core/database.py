@@ -100,9 +100,8 @@ def as_json(rows: Sequence[Any]) -> str:
 
 
 def run(session: Session, statement: TextClause, /, **parameters: object) -> Sequence[Row[Any]]:
-    """Execute and fetch everything; statements without rows give an empty list."""
-    result = session.execute(statement, parameters)
-    return result.all() if result.returns_rows else []
+    """Execute a statement that gives rows, and fetch them all."""
+    return session.execute(statement, parameters).all()
 
 
 def migrate(migrate_url: str) -> None:

@@ -42,7 +42,9 @@ class Settings:
         """Environment first, then ``endpoints.json`` of the home; ``Misconfigured`` otherwise."""
         home = home or forge_home()
         endpoints = _endpoints(home)
-        found = {name: os.environ.get(env) or endpoints.get(name) for name, env in VARIABLES.items()}
+        found = {
+            name: os.environ.get(env) or endpoints.get(name) for name, env in VARIABLES.items()
+        }
         if os.environ.get(VARIABLES["database_url"]):
             # A database that was named replaces the embedded one in every role.
             for role in ("migrate_database_url", "client_database_url"):

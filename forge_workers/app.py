@@ -26,7 +26,7 @@ broker.install()
 app = Celery("forge", set_as_current=True)
 
 
-@app.on_configure.connect  # type: ignore[untyped-decorator]  # celery is untyped
+@app.on_configure.connect
 def _find_broker(sender: Any, **_: Any) -> None:
     """Addresses are looked up when a process first needs them, not when it imports this."""
     sender.conf.broker_url = Settings.load().broker_url
@@ -68,7 +68,7 @@ app.conf.update(
 )
 
 
-@worker_init.connect  # type: ignore[untyped-decorator]
+@worker_init.connect
 def _unregister_control_commands(**_: Any) -> None:
     """A revoke, a shutdown or a rate limit from the broker is an unknown command here."""
     from celery.worker.control import Panel  # noqa: PLC0415  # only workers have a panel

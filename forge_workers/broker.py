@@ -27,26 +27,26 @@ def on_unreadable(listener: Unreadable) -> None:
     _listeners.append(listener)
 
 
-class Channel(kombu_redis.Channel):  # type: ignore[misc]  # kombu is untyped
+class Channel(kombu_redis.Channel):
     """Reads as kombu's does, except that an unreadable element is reported and passed over."""
 
     def _brpop_read(self, **options: Any) -> bool:
         try:
             try:
                 reply = self.client.parse_response(self.client.connection, "BRPOP", **options)
-            except self.connection_errors:
+            except self.connection_errors:  # type: ignore[attr-defined]  # kombu sets it
                 self.client.connection.disconnect()
                 raise
             if not reply:
                 raise Empty
             key, item = reply
             queue = key.decode("utf-8", "replace").rsplit(self.sep, 1)[0]
-            self._queue_cycle.rotate(queue)
+            self._queue_cycle.rotate(queue)  # type: ignore[attr-defined]
             self._hand_over(queue, item)
             return True
         finally:
             self._in_poll = None
-            self._flush_brpop_reauth()
+            self._flush_brpop_reauth()  # type: ignore[attr-defined]
 
     def _hand_over(self, queue: str, item: bytes) -> None:
         message: Any = None
@@ -62,14 +62,14 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]  # kombu is untyped
         """Drop a message that was noted as unacknowledged before it proved unreadable."""
         try:
             tag = message["properties"]["delivery_tag"]
-            delivered = tag in self.qos._delivered  # noqa: SLF001
+            delivered = tag in (self.qos._delivered or ())  # noqa: SLF001
         except _HOSTILE:
             return
         if delivered:
             self.qos.ack(tag)
 
 
-class Transport(kombu_redis.Transport):  # type: ignore[misc]
+class Transport(kombu_redis.Transport):
     """The transport behind ``redis://`` in this project's processes."""
 
     Channel = Channel

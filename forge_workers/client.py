@@ -344,13 +344,17 @@ def _refusal(ballot: Ballot) -> BallotAnswer | None:
     try:
         require_id("proposal_id", ballot.proposal_id)
         require_id("member_id", ballot.member_id)
-        if ballot.choice not in CHOICES:
-            raise Refused("CHOICE_INVALID", f"a choice is {', '.join(CHOICES)}")
+        _require_choice(ballot.choice)
     except Refused as refusal:
         return BallotAnswer(
             ballot.command_id, None, None, refusal.code, refusal.message, duplicate=False
         )
     return None
+
+
+def _require_choice(choice: object) -> None:
+    if choice not in CHOICES:
+        raise Refused("CHOICE_INVALID", f"a choice is {', '.join(CHOICES)}")
 
 
 def _answer(ballot: Ballot, row: Row[Any]) -> BallotAnswer:

@@ -21,10 +21,10 @@ from forge_workers.queues import QUEUE_OF
 
 log = structlog.get_logger(__name__)
 
-NO_LIMIT = (None, None)
+NO_LIMITS = (None, [None, None])
 
 
-class Consumer(CeleryConsumer):  # type: ignore[misc]  # celery is untyped
+class Consumer(CeleryConsumer):
     """Celery's consumer behind a gate."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -40,7 +40,7 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # celery is untyped
             if problem is None:
                 return go_on(message)
             self._post(_queue(message), problem, message.headers, message.body)
-            message.ack_log_error(log, self.connection_errors)
+            message.ack_log_error(log, self.connection_errors)  # type: ignore[attr-defined]
             return None
 
         return on_message
@@ -55,7 +55,17 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # celery is untyped
 
 def problem_of(message: Any) -> str | None:
     """Why a message is no wake-up; None when it is one."""
-    headers = message.headers
+    problem = _header_problem(message.headers)
+    if problem is not None:
+        return problem
+    try:
+        body = message.decode()
+    except Exception as error:  # noqa: BLE001  # whatever a codec raises on hostile bytes
+        return f"cannot be decoded: {type(error).__name__}"
+    return _body_problem(body)
+
+
+def _header_problem(headers: Any) -> str | None:
     if not isinstance(headers, dict) or not isinstance(headers.get("task"), str):
         return "not a Celery message of protocol 2"
     if headers["task"] not in QUEUE_OF:
@@ -64,18 +74,13 @@ def problem_of(message: Any) -> str | None:
         return "no id"
     if headers.get("eta") is not None:
         return "carries an eta; deadlines are columns"
-    limits = headers.get("timelimit")
-    if limits is not None and tuple(limits) != NO_LIMIT:
+    if headers.get("timelimit") not in NO_LIMITS:
         return "carries a time limit"
-    try:
-        body = message.decode()
-    except Exception as error:  # noqa: BLE001  # whatever a codec raises on hostile bytes
-        return f"cannot be decoded: {type(error).__name__}"
-    return _body_problem(body)
+    return None
 
 
 def _body_problem(body: Any) -> str | None:
-    if not isinstance(body, list | tuple) or len(body) != 3:  # noqa: PLR2004  # args, kwargs, embed
+    if not isinstance(body, list | tuple) or len(body) != 3:  # args, kwargs, embed
         return "body is not [args, kwargs, embed]"
     args, kwargs, embed = body
     if args or kwargs:

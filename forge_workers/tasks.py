@@ -30,7 +30,7 @@ _waker = Waker(app)
 def _register(name: str, performing: Callable[[], Performed]) -> None:
     """Running a task twice is as safe as ``performing`` is: see ``forge_core.jobs.perform``."""
 
-    @app.task(name=name)  # type: ignore[untyped-decorator]  # celery is untyped
+    @app.task(name=name)
     def wake_up() -> None:
         done = performing()
         # Who got a full load passes the word on: there may be more.

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import TextClause
+from sqlalchemy.engine import Row
 from sqlalchemy.orm import Session
 
 from forge_core.errors import Refused
@@ -26,6 +27,11 @@ class Job:
     issuer: str | None
     command_id: UUID | None
     attempt: int
+
+    @classmethod
+    def of(cls, row: Row[Any]) -> Job:
+        """From a row with these columns."""
+        return cls(**row._mapping)  # noqa: SLF001  # Row's public name for itself as a mapping
 
     @property
     def command(self) -> str | None:

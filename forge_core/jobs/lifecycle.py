@@ -75,7 +75,7 @@ _SUPERSEDE = text("""
 def claim(session: Session, kind: JobKind) -> list[Job]:
     """Take the oldest claimable rows of a kind; rows that another worker holds are skipped."""
     rows = run(session, _CLAIM, kind=kind.name, limit=kind.claim, lease=kind.lease)
-    return sorted((Job(*row) for row in rows), key=lambda job: job.id)
+    return sorted((Job.of(row) for row in rows), key=lambda job: job.id)
 
 
 def finish(session: Session, jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> None:
@@ -102,7 +102,7 @@ def finish(session: Session, jobs: Sequence[Job], outcomes: Sequence[Outcome]) -
 def back_off(attempt: int) -> timedelta:
     """Exponential from 0.2 s to 30 s, with jitter over its upper half."""
     delay = min(BACK_OFF_LEAST * 2 ** min(attempt - 1, 16), BACK_OFF_MOST)
-    return delay * random.uniform(0.5, 1.0)  # noqa: S311  # spreading load, not a secret
+    return timedelta(seconds=delay.total_seconds() * random.uniform(0.5, 1.0))  # noqa: S311  # spreading load, not a secret
 
 
 def give_back(session: Session, kind: JobKind, job: Job, reason: str) -> None:

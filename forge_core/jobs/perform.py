@@ -1,5 +1,7 @@
-"""Performing one wake-up: claim, work, finish. The only place that begins and ends transactions
-around steps; Celery's base task and the tests call it alike.
+"""Performing one wake-up: claim, work, finish.
+
+The only place that begins and ends transactions around steps; the Celery tasks and the tests call
+it alike.
 """
 
 from __future__ import annotations
@@ -82,9 +84,7 @@ def _work_alone(engine: Engine, kind: JobKind, job: Job, done: Performed) -> Non
         _give_back(engine, kind, job, error, done)
 
 
-def _give_back(
-    engine: Engine, kind: JobKind, job: Job, error: Exception, done: Performed
-) -> None:
+def _give_back(engine: Engine, kind: JobKind, job: Job, error: Exception, done: Performed) -> None:
     """If this fails too, the lease expires and the sweep takes the row back."""
     try:
         with _work(engine, done) as session:

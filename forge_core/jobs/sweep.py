@@ -53,7 +53,7 @@ def take_back_expired(session: Session, kinds: Mapping[str, JobKind]) -> int:
     """An expired lease means a dead transaction: the row is claimable again, or dead."""
     rows = run(session, _EXPIRED, limit=LIMIT)
     for row in rows:
-        job = Job(*row)
+        job = Job.of(row)
         give_back(session, kinds[job.kind], job, "the worker was lost: its lease expired")
     return len(rows)
 

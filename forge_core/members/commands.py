@@ -114,7 +114,7 @@ def _revoke(session: Session, job: Job, *, scopes: frozenset[str]) -> Outcome:
 def _import(session: Session, job: Job) -> Outcome:
     _require_role(session, job.actor, Role.ADMIN)
     roll = _list(job, "roll")
-    if not all(isinstance(pair, list) and len(pair) == 2 for pair in roll):  # noqa: PLR2004
+    if not all(isinstance(pair, list) and len(pair) == 2 for pair in roll):
         raise Refused("PAYLOAD_WRONG_TYPE", "a roll is a list of [member, weight] pairs")
     imported.import_roll(
         session,

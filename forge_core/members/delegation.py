@@ -42,7 +42,7 @@ DELEGATED = EntryKind.of(
         FROM forge_entries(:ids)
     ), {_CLOSE}
     SELECT 1
-    """,
+    """,  # noqa: S608  # built from constants
     """
     INSERT INTO delegations (delegator, scope, from_version, delegate, expires_at)
     SELECT subject, data ->> 'scope', (data ->> 'version')::bigint, data ->> 'delegate',
@@ -59,7 +59,7 @@ REVOKED = EntryKind.of(
         FROM forge_entries(:ids)
     ), {_CLOSE}
     SELECT 1
-    """,
+    """,  # noqa: S608  # built from constants
 )
 
 _EDGES = text("""
@@ -164,8 +164,10 @@ def delegate_to(
 
 
 def revoke(session: Session, delegator: str, *, scope: str, command: str | None) -> None:
-    """End an edge. ``NO_DELEGATION`` when there is none; ``DELEGATION_CYCLE`` when the member's
-    general edge, which takes over for this type, would close a cycle: change that one first.
+    """End an edge; ``NO_DELEGATION`` when there is none.
+
+    ``DELEGATION_CYCLE`` when the member's general edge, which takes over for this type, would
+    close a cycle: change that one first.
     """
     version = lock_version(session) + 1
     now = forge_now(session)

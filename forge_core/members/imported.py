@@ -91,7 +91,9 @@ def import_roll(
     data = {"roll": [list(pair) for pair in weights.items()]}
     append(session, [Entry(IMPORTED, at, actor, electorate, data, command)])
     if last:
-        digest = roll_digest([(row.member_id, row.weight) for row in run(session, _ROLL, id=electorate)])
+        digest = roll_digest(
+            [(row.member_id, row.weight) for row in run(session, _ROLL, id=electorate)]
+        )
         append(session, [Entry(SEALED, at, actor, electorate, {"digest": digest}, command)])
 
 

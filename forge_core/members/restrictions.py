@@ -60,7 +60,7 @@ def restrict(
     if not timedelta(0) < lasting <= LONGEST:
         raise Refused("RESTRICTION_LENGTH", "a restriction lasts more than 0 s and at most 30 days")
     present = _present(session, member_id)
-    until = present.real_now + lasting
+    until: datetime = present.real_now + lasting
     if present.until is not None:
         until = max(until, present.until)
     data = {

@@ -56,8 +56,7 @@ def create(session: Session, jobs: Sequence[Job], *, registry: Registry) -> list
     known = members_now(session, [job.actor for job in jobs])
     named = [job.payload.get("electorate") for job in jobs]
     sealed = {
-        row.id
-        for row in run(session, _ELECTORATES, ids=[e for e in named if isinstance(e, str)])
+        row.id for row in run(session, _ELECTORATES, ids=[e for e in named if isinstance(e, str)])
     }
     values = present_values(session, registry)
     sandbox = is_sandbox(session)

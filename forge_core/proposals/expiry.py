@@ -1,4 +1,4 @@
-"""Expiring: what outlived its lifetime (draft, approved) or its grace (queued) ends by time alone."""
+"""Expiring: a lifetime (draft, approved) or a grace (queued) that is over ends a proposal."""
 
 from __future__ import annotations
 

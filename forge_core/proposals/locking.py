@@ -20,7 +20,7 @@ _LOCK = text("SELECT FROM proposals WHERE id = ANY(:ids) ORDER BY id FOR UPDATE"
 _READ = text("""
     SELECT id, type, status, proposer, payload, encode(payload_hash, 'hex') AS payload_hash, track,
         voting_hours, electorate, title, description, opened_at, closes_at, electorate_version,
-        eligible_weight, weights, terms, eta, expires_at, lapses_at, queued_count
+        eligible_weight, weights, terms AS frozen_terms, eta, expires_at, lapses_at, queued_count
     FROM proposals WHERE id = ANY(:ids)
 """)
 
@@ -45,7 +45,7 @@ class LockedProposal:
     electorate_version: int | None
     eligible_weight: Any
     weights: Mapping[str, str] | None
-    terms_json: Mapping[str, Any] | None
+    frozen_terms: Mapping[str, Any] | None
     eta: datetime | None
     expires_at: datetime | None
     lapses_at: datetime | None
@@ -54,7 +54,7 @@ class LockedProposal:
     @property
     def terms(self) -> Terms:
         """The frozen terms; only an opened proposal has them."""
-        return Terms.from_json(self.terms_json or {})
+        return Terms.from_json(self.frozen_terms or {})
 
     def require(self, *statuses: Status) -> None:
         """``PROPOSAL_STATUS`` unless the proposal stands in one of these."""
@@ -67,14 +67,12 @@ def lock_proposals(session: Session, ids: Sequence[object]) -> dict[str, LockedP
     """Lock the proposals that exist among ``ids`` FOR UPDATE and read them, by id."""
     wanted = sorted({id_ for id_ in ids if isinstance(id_, str)})
     session.execute(_LOCK, {"ids": wanted})
-    found = {}
-    for row in run(session, _READ, ids=wanted):
-        id_, type_, status, *rest = row
-        proposer, payload, *others = rest
-        found[id_] = LockedProposal(
-            id_, type_, Status(status), proposer, bytes(payload), *others
+    return {
+        row.id: LockedProposal(
+            **{**row._mapping, "status": Status(row.status), "payload": bytes(row.payload)}  # noqa: SLF001  # Row's public name for itself as a mapping
         )
-    return found
+        for row in run(session, _READ, ids=wanted)
+    }
 
 
 def require_proposal(locked: Mapping[str, LockedProposal], id_: object) -> LockedProposal:

@@ -58,9 +58,7 @@ class Proposal(Base):
             "id",
             postgresql_where=text("status IN ('draft', 'approved')"),
         ),
-        Index(
-            "proposals_grace_ix", "expires_at", "id", postgresql_where=text("status = 'queued'")
-        ),
+        Index("proposals_grace_ix", "expires_at", "id", postgresql_where=text("status = 'queued'")),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)

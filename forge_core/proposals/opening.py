@@ -28,12 +28,12 @@ from forge_core.jobs.steps import each
 from forge_core.ledger.entries import Entry, EntryKind, append
 from forge_core.members.electorate import MemberNow, members_now, require_member, share_electorate
 from forge_core.members.levels import Role, TrustLevel
-from forge_core.proposals.weights import weight_table
 from forge_core.proposals.lifecycle import Status, lifetime_over
 from forge_core.proposals.locking import LockedProposal, lock_proposals, require_proposal
 from forge_core.proposals.payloads import parse_payload
 from forge_core.proposals.tracks import Track, changes_parameter, terms_for
 from forge_core.proposals.types import check_may_propose, parse_type
+from forge_core.proposals.weights import weight_table
 
 ACTIVATED = EntryKind.of(
     "proposal.activated",
@@ -57,7 +57,9 @@ def activate(session: Session, jobs: Sequence[Job], *, registry: Registry) -> li
     """The step of ``proposals.activate``. Twice is refused: the proposal is no draft any more."""
     electorate = share_electorate(session)  # before the proposals, by the lock order
     locked = lock_proposals(session, [job.payload.get("proposal_id") for job in jobs])
-    known = members_now(session, [job.actor for job in jobs] + [p.proposer for p in locked.values()])
+    known = members_now(
+        session, [job.actor for job in jobs] + [p.proposer for p in locked.values()]
+    )
     rolls = _rolls(session, locked)
     values = present_values(session, registry)
     now = forge_now(session)
@@ -77,9 +79,7 @@ def activate(session: Session, jobs: Sequence[Job], *, registry: Registry) -> li
     return outcomes
 
 
-def _check(
-    job: Job, proposal: LockedProposal, known: dict[str, MemberNow], now: datetime
-) -> None:
+def _check(job: Job, proposal: LockedProposal, known: dict[str, MemberNow], now: datetime) -> None:
     proposal.require(Status.DRAFT)
     if proposal.lapses_at is not None and lifetime_over(now, proposal.lapses_at, timedelta(0)):
         raise Refused("DRAFT_LAPSED", "the draft's lifetime is over; create the proposal again")

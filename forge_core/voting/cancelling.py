@@ -1,4 +1,4 @@
-"""Cancelling: a proposal ends with a reason, and its uncounted ballots go to the history as such."""
+"""Cancelling: a proposal ends with a reason; its uncounted ballots go to the history as such."""
 
 from __future__ import annotations
 
@@ -32,8 +32,9 @@ CANCELLABLE = (Status.DRAFT, Status.ACTIVE, Status.APPROVED, Status.QUEUED, Stat
 
 
 def cancel(session: Session, jobs: Sequence[Job]) -> list[Outcome]:
-    """The step of ``proposals.cancel``: the proposer up to ``closes_at``, a guardian up to
-    execution, with a reason. Twice is refused: cancelled is final.
+    """The step of ``proposals.cancel``; twice is refused, cancelled is final.
+
+    The proposer may up to ``closes_at``, a guardian up to execution, with a reason.
     """
     locked = lock_proposals(session, [job.payload.get("proposal_id") for job in jobs])
     known = members_now(session, [job.actor for job in jobs])

@@ -79,12 +79,7 @@ def close(session: Session, jobs: Sequence[Job]) -> list[Outcome]:
         for row in run(session, _IN_INBOX, ids=sorted(due)):
             del due[row.proposal_id]
     _decide(session, due, now)
-    return [
-        Outcome.again()
-        if _left(job, locked, due, now)
-        else Outcome.done()
-        for job in jobs
-    ]
+    return [Outcome.again() if _left(job, locked, due, now) else Outcome.done() for job in jobs]
 
 
 def _left(

@@ -159,9 +159,7 @@ def recount(session: Session, eligible: Mapping[str, Fraction | int]) -> dict[st
 
 def _totals(row: Row[Any] | None, eligible: Fraction | int) -> Totals:
     if row is None:
-        return Totals(
-            for_=0, against=0, abstain=0, eligible=eligible, yes_voters=0, largest_yes=0
-        )
+        return Totals(for_=0, against=0, abstain=0, eligible=eligible, yes_voters=0, largest_yes=0)
     return Totals(
         for_=row.for_weight,
         against=row.against_weight,
@@ -218,7 +216,9 @@ def check_tallies(session: Session, jobs: Sequence[Job]) -> list[Outcome]:
         differs = any(Fraction(before[name]) != Fraction(after[name]) for name in _COLUMNS)
         if differs:
             data = {"before": before, "after": after}
-            append(session, [Entry(TALLY_CORRECTED, now, "rule:recount", running.proposal_id, data)])
+            append(
+                session, [Entry(TALLY_CORRECTED, now, "rule:recount", running.proposal_id, data)]
+            )
         session.execute(
             _NOTE,
             {
