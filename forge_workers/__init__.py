@@ -1,0 +1,1 @@
+"""Everything that runs: the Celery application, its tasks, the client, the stack, the CLI."""
