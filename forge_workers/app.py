@@ -46,7 +46,6 @@ app.conf.update(
     worker_prefetch_multiplier=4,
     worker_max_tasks_per_child=None,
     worker_send_task_events=True,
-    worker_hijack_root_logger=False,
     worker_cancel_long_running_tasks_on_connection_loss=False,
     worker_soft_shutdown_timeout=3.0,
     worker_eta_task_limit=10,
@@ -62,7 +61,7 @@ app.conf.update(
         "socket_connect_timeout": 5,
         "socket_keepalive": True,
     },
-    imports=("forge_workers.tasks",),
+    imports=("forge_workers.tasks", "forge_workers.logs"),
     timezone="UTC",
     enable_utc=True,
 )

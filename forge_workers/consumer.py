@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import structlog
+from celery.utils.log import get_logger
 from celery.worker.consumer import Consumer as CeleryConsumer
 
 from forge_core.jobs.dead_letters import Letter
@@ -20,6 +21,7 @@ from forge_workers.processes import engine
 from forge_workers.queues import QUEUE_OF
 
 log = structlog.get_logger(__name__)
+celery_log = get_logger(__name__)
 
 NO_LIMITS = (None, [None, None])
 
@@ -40,7 +42,7 @@ class Consumer(CeleryConsumer):
             if problem is None:
                 return go_on(message)
             self._post(_queue(message), problem, message.headers, message.body)
-            message.ack_log_error(log, self.connection_errors)  # type: ignore[attr-defined]
+            message.ack_log_error(celery_log, self.connection_errors)  # type: ignore[attr-defined]
             return None
 
         return on_message
