@@ -73,6 +73,7 @@ class Plan:
     proposers: tuple[str, ...]
     electorates: tuple[Electorate, ...]
     proposals: tuple[PlannedProposal, ...]
+    slot_hours: int
     votes: Sequence[SourceVote] = field(repr=False)
     steps: tuple[Step, ...] = field(repr=False)
 
@@ -98,6 +99,7 @@ def plan(source: Source) -> Plan:
         proposers=tuple(dict.fromkeys(proposal.proposer for proposal in proposals)),
         electorates=electorates,
         proposals=proposals,
+        slot_hours=timeline.slot_hours,
         votes=votes,
         steps=tuple(_steps(proposals, votes, timeline)),
     )

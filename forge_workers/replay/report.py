@@ -62,6 +62,16 @@ class Report:
         if self.differences:
             names = {one.proposal for one in self.differences}
             found.append(f"{len(names)} proposals differ from what was expected")
+        unexecuted = [
+            one.status
+            for one in run.results.values()
+            if one.outcome == "approved" and one.status != "executed"
+        ]
+        if unexecuted:
+            found.append(
+                f"{len(unexecuted)} approved proposals were not executed; they are "
+                + ", ".join(sorted(set(unexecuted)))
+            )
         if run.ballot_entries != run.ballot_entry_commands:
             found.append(
                 f"{run.ballot_entries} ballot entries stand for "

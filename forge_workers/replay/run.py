@@ -7,6 +7,7 @@ interruption, sends the same commands again and each takes effect once.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -14,13 +15,13 @@ from functools import partial
 from uuid import UUID, uuid5
 
 from forge_core.clock import rfc3339
-from forge_core.errors import Inconsistent
 from forge_core.members.levels import TrustLevel
 from forge_workers.client import MOST_AT_ONCE, Ballot, Command, GovernanceClient
 from forge_workers.replay.observe import Observer, Result
 from forge_workers.replay.patience import Patience
 from forge_workers.replay.plan import Close, Open, Plan, PlannedProposal, Send
 from forge_workers.replay.sender import Sender, Watch, parts
+from forge_workers.replay.timeline import WEEK
 
 ISSUER = "replay"
 ROLL_PART = 1_000
@@ -89,6 +90,7 @@ class _Driver:
         self._watch = watch
         self._patience = Patience(patience_seconds, told=watch.trouble)
         self._sender = Sender(client, observer, watch, self._patience)
+        self._closed: deque[list[str]] = deque()
         self._actor = self._patience.until_available(observer.administrator)
 
     def carry_out(self) -> Run:
@@ -109,7 +111,7 @@ class _Driver:
                 case Close(proposals):
                     self._close(proposals)
         self._watch.phase("counting and closing")
-        self._await_decisions()
+        self._await_closed(0)
         self._run.seconds = time.monotonic() - started
         self._read_results()
         return self._run
@@ -210,22 +212,25 @@ class _Driver:
                     self._run.refusals.append(refusal)
 
     def _close(self, proposals: Sequence[PlannedProposal]) -> None:
+        # What was approved a week ago is executed before the clock moves on, or it would expire.
+        self._await_closed(WEEK // self._plan.slot_hours)
         ids = self._ids_of(proposals)
+        self._closed.append(ids)
         now, deadline = self._patience.until_available(
-            lambda: self._observer.clock_and_last_deadline(ids)
+            partial(self._observer.clock_and_last_deadline, ids)
         )
         if deadline is None or now > deadline:
             return
         to = {"to": rfc3339(deadline + _JUST_PAST)}
-        self._sender.carry([Command("clock.advance", self._actor, to)])
-        now, _ = self._patience.until_available(lambda: self._observer.clock_and_last_deadline(ids))
-        if now <= deadline:
-            raise Inconsistent(f"the clock was to be past {deadline} and stands at {now}")
+        self._sender.carry_all([Command("clock.advance", self._actor, to)])
 
-    def _await_decisions(self) -> None:
-        ids = list(self._run.proposal_ids.values())
+    def _await_closed(self, most: int) -> None:
+        """Wait until of the closings so far at most the last ``most`` are unfinished."""
+        ids: list[str] = []
+        while len(self._closed) > most:
+            ids += self._closed.popleft()
         before = -1
-        while left := self._patience.until_available(lambda: self._observer.undecided(ids)):
+        while left := self._patience.until_available(partial(self._observer.undecided, ids)):
             if left != before:
                 self._patience.progress()
                 before = left

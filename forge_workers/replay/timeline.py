@@ -1,9 +1,10 @@
 """When each proposal of a dataset opens and closes on the sandbox clock.
 
-Years of real voting are pressed into slots: the k-th distinct closing instant becomes slot k, and
-the sandbox clock moves from slot to slot. Real time also passes while ballots are sent, so a slot
-is up to a week long, that nothing falls due by itself. Openings are gathered: every so many slots
-all proposals that open soon are opened together, earlier than they were, which no ballot can tell.
+Years of real voting are pressed into about sixteen weeks of slots: the k-th distinct closing
+instant becomes slot k, and the sandbox clock moves from slot to slot. Real time also passes while
+ballots are sent, so a slot lasts hours, up to a week, that nothing falls due by itself. Openings
+are gathered: every so many slots all proposals that open soon are opened together, earlier than
+they were, which no ballot can tell.
 
 With slots of h hours, a proposal opened in era m (after closing m) that belongs to slot k votes
 for (k - m) * h hours. It falls due no earlier than slot k and, as long as the whole replay takes
@@ -17,8 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from forge_core.proposals.draft import VOTING_HOURS_MOST, VOTING_HOURS_MOST_LIFTED
-
+WEEK = 168  # hours
 OPENINGS = 16
 
 
@@ -51,7 +51,7 @@ def lay_out(spans: Mapping[str, Span]) -> Timeline:
     """Place every proposal, keeping the real order of closings; openings come in few groups."""
     closings = sorted({span.closes for span in spans.values()})
     slots = len(closings)
-    slot_hours = max(1, min(VOTING_HOURS_MOST, VOTING_HOURS_MOST_LIFTED // max(1, slots)))
+    slot_hours = max(1, min(WEEK, 16 * WEEK // max(1, slots)))
     ahead = slots // OPENINGS
     places: dict[str, Place] = {}
     era, gathered_until = 0, -1
