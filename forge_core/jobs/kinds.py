@@ -27,6 +27,12 @@ class Job:
     issuer: str | None
     command_id: UUID | None
     attempt: int
+    forgiven: int = 0
+
+    @property
+    def tries(self) -> int:
+        """Attempts that count against the kind's limit."""
+        return self.attempt - self.forgiven
 
     @classmethod
     def of(cls, row: Row[Any]) -> Job:

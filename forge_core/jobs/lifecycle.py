@@ -14,8 +14,9 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from forge_core.database import as_json, run
-from forge_core.errors import Fenced
+from forge_core.errors import Fenced, Refused
 from forge_core.jobs.kinds import Job, JobKind, Outcome
+from forge_core.jobs.record import wake
 
 BACK_OFF_LEAST = timedelta(milliseconds=200)
 BACK_OFF_MOST = timedelta(seconds=30)
@@ -31,7 +32,7 @@ _CLAIM = text("""
         LIMIT :limit
         FOR NO KEY UPDATE SKIP LOCKED
     )
-    RETURNING id, kind, key, payload, actor, issuer, command_id, attempt
+    RETURNING id, kind, key, payload, actor, issuer, command_id, attempt, forgiven
 """)
 
 _FINISH = text("""
@@ -64,6 +65,19 @@ _RETRY = text("""
             WHERE twin.key = jobs.key AND twin.state = 'pending' AND NOT twin.once
         ))
     RETURNING id
+""")
+
+_REVIVE = text("""
+    UPDATE jobs
+    SET state = 'pending', forgiven = attempt, not_before = clock_timestamp(),
+        finished_at = NULL, code = NULL, message = NULL
+    WHERE id = :id AND state = 'dead'
+    RETURNING kind, issuer, command_id
+""")
+
+_UNANSWER = text("""
+    UPDATE commands SET state = 'pending', code = NULL, message = NULL, result = NULL
+    WHERE issuer = :issuer AND command_id = :command_id
 """)
 
 _SUPERSEDE = text("""
@@ -111,7 +125,7 @@ def give_back(session: Session, kind: JobKind, job: Job, reason: str) -> None:
     A coalescing row whose pending twin exists ends as superseded: the twin does the work. Does
     nothing when the claim was lost meanwhile.
     """
-    if job.attempt >= kind.attempts:
+    if job.tries >= kind.attempts:
         give_up(session, kind, job, reason)
         return
     again = run(
@@ -119,7 +133,7 @@ def give_back(session: Session, kind: JobKind, job: Job, reason: str) -> None:
         _RETRY,
         id=job.id,
         attempt=job.attempt,
-        delay=back_off(job.attempt),
+        delay=back_off(job.tries),
         message=reason,
     )
     if not again:
@@ -134,3 +148,20 @@ def give_up(session: Session, kind: JobKind, job: Job, reason: str) -> None:
     if kind.on_dead is not None:
         kind.on_dead(session, job, reason)
     finish(session, [job], [Outcome("dead", code="ATTEMPTS_USED_UP", message=reason)])
+
+
+def revive(session: Session, job_id: int) -> str:
+    """A person gives a dead job its attempts again; returns its kind. ``JOB_NOT_DEAD``.
+
+    Running it twice is safe: the second time the job is not dead any more.
+    """
+    rows = run(session, _REVIVE, id=job_id)
+    if not rows:
+        raise Refused("JOB_NOT_DEAD", f"job {job_id} is not dead; only dead jobs are revived")
+    (revived,) = rows
+    if revived.command_id is not None:
+        session.execute(
+            _UNANSWER, {"issuer": revived.issuer, "command_id": str(revived.command_id)}
+        )
+    wake(session, revived.kind)
+    return str(revived.kind)

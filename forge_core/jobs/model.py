@@ -21,6 +21,8 @@ class JobRow(Base):
     """One piece of work, written in the transaction that calls for it.
 
     ``once`` keys are unique over all states, the others (coalescing) over pending rows only.
+    ``attempt`` only grows (it is the fence); a person who revives a dead row has its attempts
+    ``forgiven``.
     """
 
     __tablename__ = "jobs"
@@ -49,6 +51,7 @@ class JobRow(Base):
     command_id: Mapped[UUID | None] = mapped_column(PG_UUID)
     state: Mapped[str] = mapped_column(server_default="pending")
     attempt: Mapped[int] = mapped_column(Integer, server_default="0")
+    forgiven: Mapped[int] = mapped_column(Integer, server_default="0")
     not_before: Mapped[datetime] = mapped_column(TIME, server_default=text("clock_timestamp()"))
     lease_until: Mapped[datetime | None] = mapped_column(TIME)
     created_at: Mapped[datetime] = mapped_column(TIME, server_default=text("clock_timestamp()"))

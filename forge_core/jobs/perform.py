@@ -99,7 +99,7 @@ def _give_back(engine: Engine, kind: JobKind, job: Job, error: Exception, done: 
 def give_up_early(session: Session, kind: JobKind, job: Job, error: Exception) -> None:
     """An error that is no outage gets three attempts in all, then a person has to look."""
     most = min(kind.attempts, 3)
-    if job.attempt >= most:
+    if job.tries >= most:
         give_up(session, kind, job, _named(error))
     else:
         give_back(session, kind, job, _named(error))

@@ -20,7 +20,7 @@ LIMIT = 1_000
 MOST_WAKE_UPS = 8
 
 _EXPIRED = text("""
-    SELECT id, kind, key, payload, actor, issuer, command_id, attempt
+    SELECT id, kind, key, payload, actor, issuer, command_id, attempt, forgiven
     FROM jobs
     WHERE state = 'running' AND lease_until < clock_timestamp()
     ORDER BY id

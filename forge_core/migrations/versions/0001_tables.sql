@@ -127,6 +127,7 @@ CREATE TABLE jobs (
     command_id UUID,
     state TEXT DEFAULT 'pending' NOT NULL,
     attempt INTEGER DEFAULT '0' NOT NULL,
+    forgiven INTEGER DEFAULT '0' NOT NULL,
     not_before timestamptz DEFAULT clock_timestamp() NOT NULL,
     lease_until timestamptz,
     created_at timestamptz DEFAULT clock_timestamp() NOT NULL,
