@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from forge_core.jobs.lifecycle import revive
 from forge_workers.cli import queries
 from forge_workers.cli.output import AsJson, print_json, print_rows, shown, standard_output
 from forge_workers.cli.servers import database
@@ -69,3 +70,11 @@ def dead(*, limit: Limit = 50, as_json: AsJson = False) -> None:
         return
     print_rows(rows, as_json=False, empty="no job was given up")
     print_rows(letters, as_json=False, empty="no message was left unprocessed")
+
+
+@app.command()
+def retry(job: JobId) -> None:
+    """Give a dead job its attempts again; the next sweep wakes it."""
+    with database() as session:
+        kind = revive(session, job)
+    standard_output().print(f"job {job} ({kind}) will be tried again", markup=False)
