@@ -17,6 +17,7 @@ help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 
 install: $(STAMP) ## Set up .venv with the locked dependencies and the `forge` command
+	@:
 
 # pip reads the lock with hashes; the project itself comes last, without an index.
 $(STAMP): requirements.lock pyproject.toml

@@ -124,6 +124,7 @@ class PostgresServer:
             environment=_ENVIRONMENT,
             account=self.account,
             stop_signal=FAST_SHUTDOWN,
+            death_signal=FAST_SHUTDOWN,
             prepare=self._prepare,
         )
 

@@ -40,6 +40,8 @@ class Program:
     environment: Mapping[str, str]
     account: Account | None = None
     stop_signal: signal.Signals = signal.SIGTERM
+    # When the supervisor was killed: nobody is left to follow up on a polite request.
+    death_signal: signal.Signals = signal.SIGKILL
     # Runs before every start, the first included: stale files, configuration.
     prepare: Callable[[], None] = field(default=lambda: None)
 
@@ -50,7 +52,7 @@ def start(program: Program) -> subprocess.Popen[bytes]:
     parent = os.getpid()
 
     def in_child() -> None:
-        die_with_parent(program.stop_signal)
+        die_with_parent(program.death_signal)
         if os.getppid() != parent:  # the supervisor died before the kernel knew our wish
             os._exit(1)
 

@@ -26,7 +26,7 @@ from forge_workers.stack.valkey import ValkeyServer
 
 _POSTGRES_STARTS = 60.0  # seconds; after a crash it first reads its log again
 _VALKEY_STARTS = 20.0
-_SERVERS_END = 4.0  # seconds for a checkpoint and a last write
+_SERVERS_END = 5.5  # seconds for a checkpoint and a last write; with the workers' below 10
 
 
 @dataclass(frozen=True)

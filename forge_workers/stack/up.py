@@ -23,7 +23,7 @@ from forge_workers.stack.processes import Program
 from forge_workers.stack.servers import Servers, embedded_servers
 from forge_workers.stack.supervisor import Handle
 
-_WORKERS_END = 5.0  # seconds for the step at hand; what is killed then is claimed again
+_WORKERS_END = 4.0  # seconds for the step at hand; what is killed then is claimed again
 _WORKERS_START = 60.0
 
 

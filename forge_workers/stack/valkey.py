@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +52,7 @@ class ValkeyServer:
             arguments=(str(self.binary), str(self._configuration)),
             environment={"PATH": os.defpath, "LC_ALL": "C"},
             account=self.account,
+            death_signal=signal.SIGTERM,
             prepare=self._prepare,
         )
 

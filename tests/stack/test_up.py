@@ -1,0 +1,156 @@
+"""`forge up` as a whole: ready soon, closed to strangers, and gone when it is told to go."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from forge_core.settings import Settings
+from forge_workers.stack.up import Stack, running_stack
+from tests.support import living_in, short_folder, until
+
+pytestmark = pytest.mark.processes
+
+UP = "from forge_workers.cli import main; main()"
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    folder = short_folder()
+    with running_stack(folder / "home") as stack:
+        yield stack
+    assert not living_in(folder)
+    shutil.rmtree(folder)
+
+
+@contextmanager
+def forge_up(home: Path) -> Iterator[subprocess.Popen[str]]:
+    """`forge up` in a process of its own, until it serves."""
+    environment = os.environ | {"FORGE_HOME": str(home)}
+    command = [sys.executable, "-c", UP, "up"]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            for line in process.stderr:
+                if line.startswith("serving"):
+                    break
+            yield process
+        finally:
+            process.kill()
+
+
+def status_of(stack: Stack, password: str | None) -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", stack.flower.port, timeout=5)
+    headers = {}
+    if password is not None:
+        word = base64.b64encode(f"forge:{password}".encode()).decode()
+        headers["Authorization"] = f"Basic {word}"
+    connection.request("GET", "/workers", headers=headers)
+    status = connection.getresponse().status
+    connection.close()
+    return status
+
+
+def test_other_commands_find_the_servers(stack):
+    endpoints = stack.servers.home.endpoints
+    assert stat.S_IMODE(endpoints.stat().st_mode) == 0o600
+    assert Settings.load(stack.settings.home) == stack.settings
+    content = json.loads(endpoints.read_text())
+    assert content["pid"] == os.getpid()
+    assert content["flower_url"] == stack.flower.url
+
+
+def test_flower_needs_its_password(stack):
+    assert status_of(stack, None) == 401
+    assert status_of(stack, "wrong") == 401
+    assert status_of(stack, stack.flower.password) == 200
+
+
+def test_no_secret_is_on_a_command_line_in_an_environment_or_in_a_log(stack):
+    home = stack.servers.home
+    passwords = [path.read_text().strip() for path in home.secrets.iterdir()]
+    assert len(passwords) == 7
+    processes = [psutil.Process(handle.pid) for handle in stack.servers.supervisor.handles.values()]
+    assert len(processes) == 7
+    for process in processes:
+        words = [*process.cmdline(), *process.environ().values()]
+        assert not [word for word in words for password in passwords if password in word]
+    written = "".join(path.read_text() for path in home.logs.iterdir())
+    assert not [password for password in passwords if password in written]
+
+
+@pytest.mark.parametrize("group", [True, False], ids=["with its pool", "its pool left behind"])
+def test_a_killed_worker_is_replaced_and_its_pool_does_not_outlive_it(stack, group):
+    worker = stack.handle("count")
+    before = psutil.Process(worker.pid)
+    pool = before.children()
+    assert pool
+    restarts = worker.restarts
+    worker.send(signal.SIGKILL, group=group)
+    until(lambda: worker.restarts == restarts + 1 and worker.alive)
+    assert worker.pid != before.pid
+    until(lambda: not any(child.is_running() for child in pool))
+    until((stack.servers.home.run / "count.ready").exists, 30)
+
+
+def test_a_worker_that_was_frozen_can_be_stopped(stack):
+    worker = stack.handle("count")
+    worker.send(signal.SIGSTOP)
+    worker.stop(10)
+    assert not worker.alive
+    worker.start()
+    until((stack.servers.home.run / "count.ready").exists, 30)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_up_ends_everything_within_ten_seconds_of_being_told(folder, sent):
+    with forge_up(folder / "home") as process:
+        assert len(living_in(folder)) > 7
+        process.send_signal(sent)
+        began = time.monotonic()
+        process.communicate()
+        assert time.monotonic() - began < 10
+        assert process.returncode == 0
+    assert not living_in(folder)
+    assert not (folder / "home" / "endpoints.json").exists()
+
+
+def test_a_killed_up_takes_everything_with_it_and_the_next_one_works(folder):
+    with forge_up(folder / "home") as process:
+        process.kill()
+        process.wait()
+        until(lambda: not living_in(folder))
+    with forge_up(folder / "home") as process:
+        process.terminate()
+        process.communicate()
+        assert process.returncode == 0
+
+
+def test_a_port_in_use_is_one_sentence_and_status_3(folder, monkeypatch):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        monkeypatch.setenv("FORGE_FLOWER_PORT", str(port))
+        monkeypatch.setenv("FORGE_HOME", str(folder / "home"))
+        done = subprocess.run(
+            [sys.executable, "-c", UP, "up"], capture_output=True, text=True, check=False
+        )
+    assert done.returncode == 3
+    assert f"port {port} of 127.0.0.1 is in use" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not living_in(folder)
