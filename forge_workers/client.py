@@ -7,6 +7,8 @@ answer again, so that after any error the right thing to do is to call again.
 
 from __future__ import annotations
 
+import json
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -53,6 +55,9 @@ _ANSWERS = text("""
     FROM forge_answers(:issuer, CAST(:ids AS uuid[]))
 """)
 _SETTING = text("SELECT forge_setting(:key)")
+
+# An escaped NUL in JSON text: an odd number of backslashes before u0000.
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
 @dataclass(frozen=True)
@@ -364,10 +369,18 @@ def _answer(ballot: Ballot, row: Row[Any]) -> BallotAnswer:
 
 
 def _storable(payload: Mapping[str, Any]) -> Mapping[str, Any]:
-    """JSON that PostgreSQL can hold: no NUL, no lone surrogate, no NaN, nothing but JSON."""
+    """What PostgreSQL can hold as JSON.
+
+    Refused: ``PAYLOAD_NOT_JSON`` (NaN and infinities too), ``TEXT_NUL``, ``TEXT_SURROGATE``.
+    """
     try:
-        shown = as_json([payload])
-        shown.encode()
+        shown = json.dumps(payload, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise Refused("PAYLOAD_NOT_JSON", f"the payload is not JSON: {error}") from error
+    if _NUL.search(shown):
+        raise Refused("TEXT_NUL", "the payload contains a NUL character, which cannot be stored")
+    try:
+        shown.encode()
+    except UnicodeEncodeError as error:
+        raise Refused("TEXT_SURROGATE", "the payload contains a lone surrogate") from error
     return payload

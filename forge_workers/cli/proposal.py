@@ -23,7 +23,16 @@ app = typer.Typer(no_args_is_help=True, help="Proposals and what became of them.
 def create(  # noqa: PLR0913  # one option a field of a proposal
     member: ActingMember,
     *,
-    type_: Annotated[ProposalType, typer.Option("--type", help="What it sets out to change.")],
+    type_: Annotated[
+        str,
+        typer.Option(
+            "--type",
+            metavar="TYPE",
+            # The core refuses an unknown type by name; here it is only completed.
+            autocompletion=lambda: list(ProposalType),
+            help=f"What it sets out to change: {', '.join(ProposalType)}.",
+        ),
+    ],
     title: Annotated[str, typer.Option(help="1 to 200 characters.")],
     description: Annotated[str, typer.Option(help="1 to 10,000 characters.")],
     payload: Annotated[
@@ -41,7 +50,7 @@ def create(  # noqa: PLR0913  # one option a field of a proposal
 ) -> None:
     """Create a draft; voting begins with `forge proposal activate`."""
     command: dict[str, Any] = {
-        "type": type_.value,
+        "type": type_,
         "title": title,
         "description": description,
         "reason": reason,
