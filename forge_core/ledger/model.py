@@ -57,7 +57,7 @@ class Instance(Base):
         CheckConstraint("clock_offset >= INTERVAL '0'", name="clock_moves_forward"),
     )
 
-    id: Mapped[int] = mapped_column(SmallInteger, primary_key=True)
+    id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
     sandbox: Mapped[bool]
     founded_at: Mapped[datetime] = mapped_column(TIME)
     clock_offset: Mapped[timedelta] = mapped_column(INTERVAL)

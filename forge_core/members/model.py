@@ -85,7 +85,7 @@ class Electorate(Base):
         ),
     )
 
-    id: Mapped[int] = mapped_column(SmallInteger, primary_key=True)
+    id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
     version: Mapped[int] = mapped_column(BigInteger)
     core: Mapped[int] = mapped_column(BigInteger)
     trusted: Mapped[int] = mapped_column(BigInteger)

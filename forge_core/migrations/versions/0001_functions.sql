@@ -1,6 +1,9 @@
+-- SECURITY DEFINER functions name pg_temp last: unnamed it would be searched first, and a caller's
+-- temporary table could stand in for one of ours.
+
 -- Forge time: the database's clock, plus what a sandbox has moved it forward.
 CREATE FUNCTION forge_now() RETURNS timestamptz
-    LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, public
+    LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
 AS $$
     SELECT clock_timestamp() + coalesce((SELECT clock_offset FROM public.instance), INTERVAL '0')
 $$;
@@ -41,7 +44,7 @@ CREATE FUNCTION forge_accept_ballots(p_issuer text, p_ballots json)
         command_id uuid, ballot_id bigint, accepted_at timestamptz, code text, message text,
         duplicate boolean
     )
-    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, public
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -186,7 +189,7 @@ $$;
 -- recorded; the job's own step decides. Answers as in forge_answers().
 CREATE FUNCTION forge_submit_commands(p_issuer text, p_commands json)
     RETURNS TABLE (command_id uuid, state text, code text, message text, duplicate boolean)
-    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, public
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -282,7 +285,7 @@ $$;
 -- The answers to an issuer's own commands, as far as they are known.
 CREATE FUNCTION forge_answers(p_issuer text, p_command_ids uuid[])
     RETURNS TABLE (command_id uuid, state text, code text, message text, result jsonb)
-    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
 AS $$
     SELECT command_id, state, code, message, result FROM public.commands
     WHERE issuer = p_issuer AND command_id = ANY (p_command_ids)
@@ -290,7 +293,7 @@ $$;
 
 -- What governance has set a registered key to; no row while it stands at its default.
 CREATE FUNCTION forge_setting(p_key text) RETURNS jsonb
-    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
 AS $$
     SELECT value FROM public.setting_values WHERE key = p_key
 $$;

@@ -42,17 +42,21 @@ BEGIN
         RAISE EXCEPTION 'proposal % is % and cannot become %', OLD.id, OLD.status, NEW.status
             USING ERRCODE = 'check_violation';
     END IF;
-    IF (NEW.id, NEW.type, NEW.proposer, NEW.title, NEW.description, NEW.payload, NEW.payload_hash)
+    IF (NEW.id, NEW.type, NEW.proposer, NEW.title, NEW.description, NEW.reason, NEW.payload,
+            NEW.payload_hash, NEW.track, NEW.voting_hours, NEW.electorate, NEW.created_at)
         IS DISTINCT FROM
-       (OLD.id, OLD.type, OLD.proposer, OLD.title, OLD.description, OLD.payload, OLD.payload_hash)
+       (OLD.id, OLD.type, OLD.proposer, OLD.title, OLD.description, OLD.reason, OLD.payload,
+            OLD.payload_hash, OLD.track, OLD.voting_hours, OLD.electorate, OLD.created_at)
     THEN
         RAISE EXCEPTION 'the content of proposal % cannot change', OLD.id
             USING ERRCODE = 'check_violation';
     END IF;
     IF OLD.opened_at IS NOT NULL AND
-        (NEW.opened_at, NEW.terms, NEW.weights, NEW.eligible_weight, NEW.electorate_version)
+        (NEW.opened_at, NEW.terms, NEW.weights, NEW.eligible_weight, NEW.eligible_members,
+            NEW.electorate_version)
         IS DISTINCT FROM
-        (OLD.opened_at, OLD.terms, OLD.weights, OLD.eligible_weight, OLD.electorate_version)
+        (OLD.opened_at, OLD.terms, OLD.weights, OLD.eligible_weight, OLD.eligible_members,
+            OLD.electorate_version)
     THEN
         RAISE EXCEPTION 'the terms of proposal % were frozen at opening', OLD.id
             USING ERRCODE = 'check_violation';
