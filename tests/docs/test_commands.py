@@ -1,0 +1,135 @@
+"""Every command that the README and the docs show is run here, as it stands there."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from forge_core.settings import Settings
+from forge_workers.cli.app import app
+from forge_workers.stack.up import running_stack
+
+ROOT = Path(__file__).parents[2]
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+BLOCK = re.compile(r"^```console *([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+INLINE = re.compile(r"`((?:\.venv/bin/)?forge [a-z][^`]*|make [a-z][^`]*)`")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A command in a block of a page; ``words`` say how the block is run."""
+
+    page: Path
+    words: tuple[str, ...]
+    command: str
+
+
+def shown_commands() -> list[Shown]:
+    return [
+        Shown(page, tuple(block[1].split()), command)
+        for page in PAGES
+        for block in BLOCK.finditer(page.read_text(encoding="utf-8"))
+        for command in block[2].strip().splitlines()
+    ]
+
+
+def mentioned_commands() -> set[str]:
+    text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+    return {" ".join(match[1].split()) for match in INLINE.finditer(text)}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A running stack with an empty database."""
+    home = tmp_path_factory.mktemp("tour", numbered=True)
+    with running_stack(home, beat=True, flower=False):
+        yield home
+
+
+def run(home: Path, command: str) -> Result:
+    """In this process: starting Python for each line would take longer than all the rest."""
+    words = shlex.split(command)
+    assert words[0] == ".venv/bin/forge", f"the docs show an unknown command: {command}"
+    environment = {"FORGE_HOME": str(home), "COLUMNS": "200"}
+    return CliRunner().invoke(app, words[1:], env=environment)
+
+
+@pytest.mark.processes
+def test_the_tour_does_what_it_says(home: Path) -> None:
+    proposal = ""
+    for shown in shown_commands():
+        if "tour" not in shown.words:
+            continue
+        done = run(home, shown.command.replace("PROPOSAL", proposal))
+        wanted = 1 if "refused" in shown.words else 0
+        assert done.exit_code == wanted, (shown.command, done.output)
+        if created := re.search(r"p-[0-9a-f]{32}", done.stdout):
+            proposal = proposal or created[0]
+        if "clock advance" in shown.command:
+            wait_executed(home, proposal)
+    assert run(home, ".venv/bin/forge setting get rate_limit.SANDBOX").stdout.strip() == "200"
+
+
+def wait_executed(home: Path, proposal: str) -> None:
+    """The sweep closes and executes by itself."""
+    for _ in range(60):
+        shown = json.loads(run(home, f".venv/bin/forge proposal show {proposal} --json").stdout)
+        if '"executed"' in json.dumps(shown):
+            return
+    pytest.fail("the proposal was not executed")
+
+
+@pytest.mark.processes
+def test_the_client_page_runs_as_it_stands(home: Path) -> None:
+    page = (ROOT / "docs" / "client.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, "FORGE_HOME": str(home)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0].startswith("True ")
+    assert Settings.load(home).home == home
+
+
+@pytest.mark.processes
+def test_the_replay_shown_finds_every_published_count(home: Path) -> None:
+    (shown,) = [shown for shown in shown_commands() if "replay" in shown.words]
+    done = run(home, shown.command)
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert found["proposals_matching"] == found["proposals_total"] > 0
+
+
+def test_every_block_is_run_by_a_test() -> None:
+    known = {"tour", "replay"}
+    for shown in shown_commands():
+        if not known & set(shown.words):
+            # These two are what the continuous integration and the stack's own tests run.
+            assert shown.command in {"make run", "make test", ".venv/bin/forge up"}, shown
+
+
+@pytest.mark.parametrize("command", sorted(mentioned_commands()))
+def test_a_mentioned_command_exists(command: str) -> None:
+    words = [word for word in shlex.split(command) if word.isascii()]
+    if words[0] == "make":
+        subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, check=True, capture_output=True)
+        return
+    names = [word for word in words[1:3] if re.fullmatch("[a-z]+", word)]
+    done = CliRunner().invoke(app, [*names, "--help"])
+    assert done.exit_code == 0, (names, done.output)
