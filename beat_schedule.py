@@ -1,6 +1,7 @@
 """Every periodic task, its interval and why. Two beats are harmless: each task is.
 
-``expires`` keeps ticks from piling up while no worker runs: a late sweep is worth one sweep.
+``expires`` keeps ticks from piling up while no worker runs. It is far longer than the interval:
+the worker compares it with its own clock, and a clock that is seconds ahead must not drop them all.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "sweep": {
         "task": "jobs.sweep",
         "schedule": 1.0,
-        "options": {"queue": "maintenance", "expires": 2.0},
+        "options": {"queue": "maintenance", "expires": 30.0},
     },
     # Finished rows leave after 30 days; an hour is soon enough and keeps each piece small.
     "prune": {

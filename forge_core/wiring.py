@@ -70,8 +70,9 @@ COMMANDS: Final[tuple[JobKind, ...]] = (
 
 JOB_KINDS: Final[tuple[JobKind, ...]] = (
     *COMMANDS,
-    JobKind("proposals.expire", queue="closure", step=expiry.expire, claim=100),
-    JobKind("proposals.close", queue="closure", step=closing.close, claim=200),
+    # Deadlines have to be met whatever fails on the way: these two are not given up soon.
+    JobKind("proposals.expire", queue="closure", step=expiry.expire, claim=100, attempts=100),
+    JobKind("proposals.close", queue="closure", step=closing.close, claim=200, attempts=100),
     JobKind("votes.recount", queue="recounts", step=recount.check_tallies, claim=20),
     JobKind(
         "enforcement.execute",

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import structlog
+from sqlalchemy.exc import DBAPIError
 
-from forge_core.database import transaction
+from forge_core.database import is_retryable, transaction
 from forge_core.jobs.kinds import Chore, JobKind
 from forge_core.jobs.perform import Performed, perform, perform_chore
 from forge_core.jobs.record import woken
@@ -32,7 +33,14 @@ def _register(name: str, performing: Callable[[], Performed]) -> None:
 
     @app.task(name=name)
     def wake_up() -> None:
-        done = performing()
+        try:
+            done = performing()
+        except DBAPIError as error:
+            if not is_retryable(error):
+                raise
+            # Nothing happened; the sweep wakes this kind again when the database is back.
+            log.warning("database.away", task=name, error=type(error.orig).__name__)
+            return
         # Who got a full load passes the word on: there may be more.
         _waker.wake([*sorted(done.woken), *([name] if done.full else [])])
 

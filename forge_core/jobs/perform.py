@@ -61,11 +61,18 @@ def perform_chore(engine: Engine, chore: Chore) -> Performed:
 
 
 def _work_together(engine: Engine, kind: JobKind, jobs: Sequence[Job], done: Performed) -> None:
-    """One work transaction for all; when it fails, each job has one of its own."""
+    """One work transaction for all; one that fails for a job's sake is done again job by job."""
     try:
         with _work(engine, done) as session:
             finish(session, jobs, kind.step(session, jobs))
             reach("jobs.finished")
+    except DBAPIError as error:
+        log.warning("jobs.attempt_failed", kind=kind.name, jobs=len(jobs), error=_named(error))
+        if is_retryable(error):
+            _give_back(engine, kind, jobs, error, done)
+        else:
+            for job in jobs:
+                _work_alone(engine, kind, job, done)
     except Exception as error:  # noqa: BLE001  # nothing is committed: each job is tried alone
         log.warning("jobs.together_failed", kind=kind.name, jobs=len(jobs), error=_named(error))
         for job in jobs:
@@ -81,19 +88,22 @@ def _work_alone(engine: Engine, kind: JobKind, job: Job, done: Performed) -> Non
         log.warning("jobs.fenced", kind=kind.name, job=job.id)
     except Exception as error:  # noqa: BLE001  # recorded on the row, retried, in the end dead
         log.warning("jobs.attempt_failed", kind=kind.name, job=job.id, error=_named(error))
-        _give_back(engine, kind, job, error, done)
+        _give_back(engine, kind, [job], error, done)
 
 
-def _give_back(engine: Engine, kind: JobKind, job: Job, error: Exception, done: Performed) -> None:
+def _give_back(
+    engine: Engine, kind: JobKind, jobs: Sequence[Job], error: Exception, done: Performed
+) -> None:
     """If this fails too, the lease expires and the sweep takes the row back."""
     try:
         with _work(engine, done) as session:
-            if is_retryable(error):
-                give_back(session, kind, job, _named(error))
-            else:
-                give_up_early(session, kind, job, error)
+            for job in jobs:
+                if is_retryable(error):
+                    give_back(session, kind, job, _named(error))
+                else:
+                    give_up_early(session, kind, job, error)
     except (DBAPIError, Fenced) as second:
-        log.warning("jobs.left_to_sweep", kind=kind.name, job=job.id, error=_named(second))
+        log.warning("jobs.left_to_sweep", kind=kind.name, jobs=len(jobs), error=_named(second))
 
 
 def give_up_early(session: Session, kind: JobKind, job: Job, error: Exception) -> None:

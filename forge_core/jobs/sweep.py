@@ -22,7 +22,7 @@ MOST_WAKE_UPS = 8
 _EXPIRED = text("""
     SELECT id, kind, key, payload, actor, issuer, command_id, attempt, forgiven
     FROM jobs
-    WHERE state = 'running' AND lease_until < clock_timestamp()
+    WHERE state = 'running' AND lease_until < clock_timestamp() AND kind = ANY(:kinds)
     ORDER BY id
     LIMIT :limit
     FOR UPDATE SKIP LOCKED
@@ -50,8 +50,11 @@ class Swept:
 
 
 def take_back_expired(session: Session, kinds: Mapping[str, JobKind]) -> int:
-    """An expired lease means a dead transaction: the row is claimable again, or dead."""
-    rows = run(session, _EXPIRED, limit=LIMIT)
+    """An expired lease means a dead transaction: the row is claimable again, or dead.
+
+    Rows of kinds that this version does not know are left to one that does.
+    """
+    rows = run(session, _EXPIRED, kinds=sorted(kinds), limit=LIMIT)
     for row in rows:
         job = Job.of(row)
         give_back(session, kinds[job.kind], job, "the worker was lost: its lease expired")
