@@ -147,7 +147,10 @@ def test_broker_keeps_and_counters_are_bounded(running, name, policy, append):
 def test_no_password_is_on_a_command_line(running):
     passwords = [path.read_text().strip() for path in running.home.secrets.iterdir()]
     assert len(passwords) == 6
-    lines = [" ".join(process.cmdline()) for process in psutil.process_iter()]
+    # `info` has None for a process that is gone or somebody else's.
+    lines = [
+        " ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])
+    ]
     assert not [line for line in lines if any(password in line for password in passwords)]
 
 
