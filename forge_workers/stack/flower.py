@@ -55,6 +55,8 @@ class FlowerServer:
             f"port = {self.port}\n"
             f"basic_auth = [{USER + ':' + self.password!r}]\n"
             "read_only = True\n"
+            # Workers send events by themselves, and are deaf to being told so.
+            "enable_events = False\n"
             "persistent = False\n"
             "max_tasks = 10_000\n",
         )
