@@ -169,7 +169,8 @@ DUE = Derivation(
         WHERE status = 'active' AND closes_at < (SELECT forge_now())
             AND NOT EXISTS (
                 SELECT FROM jobs
-                WHERE once AND key = 'close:' || id || ':' || extract(epoch FROM closes_at)
+                WHERE once AND key =
+                    'close:' || proposals.id || ':' || extract(epoch FROM closes_at)
             )
         ORDER BY closes_at, id
         LIMIT :limit
@@ -187,7 +188,8 @@ ELAPSED = Derivation(
         FROM proposals
         WHERE status = 'queued' AND eta <= (SELECT forge_now())
             AND NOT EXISTS (
-                SELECT FROM jobs WHERE once AND key = 'execute:' || id || ':' || queued_count
+                SELECT FROM jobs
+                WHERE once AND key = 'execute:' || proposals.id || ':' || queued_count
             )
         ORDER BY eta, id
         LIMIT :limit

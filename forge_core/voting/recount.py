@@ -245,7 +245,8 @@ STALE = Derivation(
             JOIN proposals ON proposals.id = tallies.proposal_id AND proposals.status = 'active'
             LEFT JOIN recounts USING (proposal_id)
         WHERE tallies.revotes > 0 AND tallies.revotes > coalesce(recounts.revotes, 0)
-            AND coalesce(recounts.recounted_at, '-infinity') < forge_now() - INTERVAL '10 seconds'
+            AND coalesce(recounts.recounted_at, '-infinity')
+                < (SELECT forge_now()) - INTERVAL '10 seconds'
         ORDER BY proposal_id
         LIMIT :limit
         ON CONFLICT DO NOTHING
