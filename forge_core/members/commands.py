@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from forge_core.clock import forge_now, is_sandbox
+from forge_core.clock import as_utc, forge_now, is_sandbox
 from forge_core.errors import Refused
 from forge_core.jobs.kinds import Job, JobKind, Outcome
 from forge_core.ledger.instance import advance_clock
@@ -182,9 +182,9 @@ def _reason(job: Job) -> str:
 
 def _scope(job: Job, scopes: frozenset[str]) -> str:
     scope = job.payload.get("scope", delegation.GENERAL)
-    if scope not in scopes:
+    if not isinstance(scope, str) or scope not in scopes:
         raise Refused("SCOPE_UNKNOWN", f"scope is one of {', '.join(sorted(scopes))}")
-    return str(scope)
+    return scope
 
 
 def _moment(value: object) -> datetime | None:
@@ -192,8 +192,8 @@ def _moment(value: object) -> datetime | None:
         return None
     try:
         moment = datetime.fromisoformat(str(value))
-    except ValueError as error:
+        if moment.tzinfo is None:
+            raise Refused("TIME_INVALID", "a time names its offset from UTC, for example ...Z")
+        return as_utc(moment)
+    except (ValueError, OverflowError) as error:
         raise Refused("TIME_INVALID", f"{shown(value)} is no RFC 3339 time") from error
-    if moment.tzinfo is None:
-        raise Refused("TIME_INVALID", "a time names its offset from UTC, for example ...Z")
-    return moment

@@ -13,6 +13,7 @@ from forge_core.errors import Refused
 from forge_core.ledger.entries import Entry, EntryKind, append
 from forge_core.members.electorate import Admission, admit
 from forge_core.members.levels import Role, TrustLevel
+from forge_core.text import require_id
 
 FOUNDED = EntryKind.of(
     "ledger.founded",
@@ -58,6 +59,7 @@ def found(session: Session, founders: Sequence[Founder], *, sandbox: bool) -> No
         raise Refused("ALREADY_FOUNDED", "this ledger has its founders; genesis happens once")
     if not founders:
         raise Refused("NO_FOUNDERS", "name at least one founder, for example alice:CORE:admin")
+    names = [require_id("founder", founder.id) for founder in founders]
     now = forge_now(session)
     append(
         session,
@@ -67,7 +69,7 @@ def found(session: Session, founders: Sequence[Founder], *, sandbox: bool) -> No
                 at=now,
                 actor="genesis",
                 subject="ledger",
-                data={"sandbox": sandbox, "founders": [founder.id for founder in founders]},
+                data={"sandbox": sandbox, "founders": names},
             )
         ],
     )

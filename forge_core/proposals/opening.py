@@ -55,7 +55,10 @@ _ROLLS = text("SELECT id, members, weight FROM imported_electorates WHERE id = A
 
 def activate(session: Session, jobs: Sequence[Job], *, registry: Registry) -> list[Outcome]:
     """The step of ``proposals.activate``. Twice is refused: the proposal is no draft any more."""
-    electorate = share_electorate(session)  # before the proposals, by the lock order
+    try:
+        electorate = share_electorate(session)  # before the proposals, by the lock order
+    except Refused as refusal:
+        return [Outcome.refused(refusal) for _ in jobs]
     locked = lock_proposals(session, [job.payload.get("proposal_id") for job in jobs])
     known = members_now(
         session, [job.actor for job in jobs] + [p.proposer for p in locked.values()]

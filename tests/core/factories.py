@@ -14,8 +14,9 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import psycopg2
 from psycopg2.extensions import connection as Connection  # noqa: N812  # a class in lower case
-from sqlalchemy import Engine, text
+from sqlalchemy import URL, Engine, make_url, text
 
 from forge_core.database import make_engine, transaction
 from forge_core.ids import uuid7
@@ -25,7 +26,7 @@ from forge_core.jobs.sweep import derive, take_back_expired
 from forge_core.members.genesis import Founder, found
 from forge_core.members.levels import Role, TrustLevel
 from forge_core.wiring import CHORES, DERIVATIONS, JOB_KINDS
-from forge_workers.stack.postgres import PostgresServer
+from forge_workers.stack.postgres import SUPERUSER, PostgresServer
 
 ISSUER = "tests"
 KINDS: Mapping[str, JobKind] = {kind.name: kind for kind in JOB_KINDS}
@@ -65,8 +66,13 @@ class House:
         self.name = name
         self.app: Engine = make_engine(server.url("forge_app", name), pool_size=8)
         self.client: Engine = make_engine(server.url("forge_client", name), pool_size=8)
+        self._looking: Connection | None = None
+        self.names: dict[str, str] = {}
 
     def close(self) -> None:
+        if self._looking is not None:
+            self._looking.close()
+            self._looking = None
         self.app.dispose()
         self.client.dispose()
 
@@ -247,7 +253,10 @@ class House:
 
     def sql(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
         """As the superuser, in autocommit."""
-        with self.superuser() as connection, connection.cursor() as cursor:
+        if self._looking is None:
+            self._looking = connect(make_url(self.server.url(SUPERUSER, self.name)))
+            self._looking.autocommit = True
+        with self._looking.cursor() as cursor:
             cursor.execute(statement, parameters or None)
             return cursor.fetchall() if cursor.description else []
 
@@ -279,6 +288,13 @@ class House:
             f"CREATE OR REPLACE FUNCTION forge_now() RETURNS timestamptz LANGUAGE sql "
             f"VOLATILE SECURITY DEFINER AS $$ SELECT timestamptz '{at.isoformat()}' $$"
         )
+
+
+def connect(url: URL) -> Connection:
+    """A connection of the driver's own, for what happens between statements."""
+    return psycopg2.connect(
+        host=url.query["host"], user=url.username, password=url.password, dbname=url.database
+    )
 
 
 def found_house(house: House, *, sandbox: bool = True) -> None:

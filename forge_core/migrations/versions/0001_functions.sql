@@ -279,6 +279,12 @@ AS $$
         WHEN p_payload IS NULL OR jsonb_typeof(p_payload) <> 'object'
             THEN 'a payload is a JSON object'
         WHEN octet_length(p_payload::text) > 1000000 THEN 'a payload has at most 1000000 bytes'
+        -- What Python's JSON reader gives up on would keep a claim from reading any row at all.
+        WHEN jsonb_path_exists(p_payload, 'strict $.**{33 to last}')
+            THEN 'a payload is nested at most 32 levels deep'
+        WHEN jsonb_path_exists(
+            p_payload, 'strict $.** ? (@.type() == "number" && (@ >= 1e1000 || @ <= -1e1000))'
+        ) THEN 'a number in a payload has at most 1000 digits'
     END
 $$;
 
