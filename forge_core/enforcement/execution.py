@@ -45,7 +45,8 @@ EXECUTED = EntryKind.of(
 FAILED = EntryKind.of(
     "proposal.failed",
     """
-    UPDATE proposals SET status = 'failed', ended_at = entry.at, failure = data ->> 'code'
+    UPDATE proposals SET status = 'failed', ended_at = entry.at, failure = data ->> 'code',
+        end_reason = data ->> 'reason'
     FROM forge_entries(:ids) AS entry WHERE proposals.id = entry.subject
     """,
 )

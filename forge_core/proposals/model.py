@@ -27,7 +27,7 @@ class LifecycleEdge(Base):
 
 
 class Proposal(Base):
-    """A proposal as of now. Title, description and reason are commitments into ``texts``.
+    """A proposal as of now. Title, description and reasons are commitments into ``texts``.
 
     Everything that decides about it is frozen here at opening: electorate version, weight table,
     total, and the track's terms.
@@ -89,6 +89,7 @@ class Proposal(Base):
     queued_count: Mapped[int] = mapped_column(Integer, server_default="0")
     ended_at: Mapped[datetime | None] = mapped_column(TIME)
     failure: Mapped[str | None]
+    end_reason: Mapped[str | None]
 
 
 class Effect(Base):

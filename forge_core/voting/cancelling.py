@@ -23,7 +23,7 @@ from forge_core.voting.ballots import leave_uncounted
 CANCELLED = EntryKind.of(
     "proposal.cancelled",
     """
-    UPDATE proposals SET status = 'cancelled', ended_at = entry.at, failure = data ->> 'reason'
+    UPDATE proposals SET status = 'cancelled', ended_at = entry.at, end_reason = data ->> 'reason'
     FROM forge_entries(:ids) AS entry WHERE proposals.id = entry.subject
     """,
 )

@@ -32,14 +32,21 @@ def explain(proposal: dict[str, Any], console: Console) -> None:
         f"proposed by {proposal['proposer']}: {proposal['status'].upper()}",
         markup=False,
     )
-    if proposal["failure"]:
-        console.print(f"reason: {shown(proposal['failure'])}", markup=False)
+    if proposal["failure"] or proposal["end_reason"]:
+        ended = [shown(part) for part in (proposal["failure"], proposal["end_reason"]) if part]
+        console.print("Reason: " + ": ".join(ended), markup=False)
     console.print(shown(proposal["description"]), markup=False)
     if proposal["reason"]:
         console.print(f"Reason given: {shown(proposal['reason'])}", markup=False)
     if proposal["payload"]:
         console.print(
             f"Changes: {json.dumps(proposal['payload'], ensure_ascii=False)}", markup=False
+        )
+    for rival in proposal["rivals"]:
+        console.print(
+            f"Changes the same: {rival['id']} ({rival['status']}); "
+            "the value present at execution decides",
+            markup=False,
         )
     console.print(_deadlines(proposal))
     if proposal["opened_at"] is not None:

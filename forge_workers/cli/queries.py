@@ -31,7 +31,8 @@ _PROPOSAL = text("""
         description.body AS description, reason.body AS reason,
         convert_from(payload, 'UTF8') AS payload, encode(payload_hash, 'hex') AS payload_sha256,
         voting_hours, electorate, created_at, opened_at, closes_at, decided_at, eta, expires_at,
-        lapses_at, ended_at, failure, electorate_version, eligible_weight::text, eligible_members,
+        lapses_at, ended_at, failure, end_reason.body AS end_reason, electorate_version,
+        eligible_weight::text, eligible_members,
         weights, terms, decision,
         for_weight::text, against_weight::text, abstain_weight::text,
         for_ballots, against_ballots, abstain_ballots, forge_now() AS now
@@ -39,8 +40,30 @@ _PROPOSAL = text("""
     LEFT JOIN texts AS title ON title.commitment = proposals.title
     LEFT JOIN texts AS description ON description.commitment = proposals.description
     LEFT JOIN texts AS reason ON reason.commitment = proposals.reason
+    LEFT JOIN texts AS end_reason ON end_reason.commitment = proposals.end_reason
     LEFT JOIN tallies ON tallies.proposal_id = proposals.id
     WHERE id = :id
+""")
+
+# Others under way that change the same thing: both may be open, the present value decides.
+_RIVALS = text("""
+    WITH mine AS (
+        SELECT id, type, convert_from(payload, 'UTF8')::jsonb AS payload FROM proposals
+        WHERE id = :id AND type <> 'policy'
+    )
+    SELECT other.id, other.status, other.payload AS payload
+    FROM mine, LATERAL (
+        SELECT id, type, status, convert_from(payload, 'UTF8')::jsonb AS payload FROM proposals
+        WHERE status IN ('draft', 'active', 'approved', 'queued') AND type <> 'policy'
+        OFFSET 0
+    ) AS other
+    WHERE other.id <> mine.id AND (
+        other.payload ->> 'key' = mine.payload ->> 'key'
+        OR other.payload ->> 'member' = mine.payload ->> 'member'
+        OR other.payload ->> 'overlay' = mine.payload ->> 'overlay'
+    )
+    ORDER BY other.id
+    LIMIT 20
 """)
 
 # The index on subjects leaves ballots out, and so does this history: there may be a million.
@@ -132,6 +155,7 @@ def proposal(session: Session, identity: str) -> dict[str, Any]:
         raise Refused("PROPOSAL_UNKNOWN", f"there is no proposal {identity[:200]!r}")
     found = dict(rows[0])
     found["payload"] = json.loads(found["payload"])
+    found["rivals"] = [dict(row) for row in _rows(session, _RIVALS, id=identity)]
     found["history"] = [dict(row) for row in _rows(session, _HISTORY, subject=identity)]
     return found
 

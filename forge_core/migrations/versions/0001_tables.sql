@@ -224,6 +224,7 @@ CREATE TABLE proposals (
     queued_count INTEGER DEFAULT '0' NOT NULL,
     ended_at timestamptz,
     failure TEXT,
+    end_reason TEXT,
     CONSTRAINT proposals_pkey PRIMARY KEY (id),
     CONSTRAINT proposals_status_check CHECK (status IN ('draft', 'active', 'approved', 'rejected', 'queued', 'executed', 'failed', 'cancelled', 'expired', 'rolled_back')),
     CONSTRAINT proposals_payload_hash_check CHECK (octet_length(payload_hash) = 32),
