@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated
 
@@ -42,7 +43,7 @@ def list_(
     """List the newest jobs."""
     with database() as session:
         rows = queries.jobs(session, state=state.value if state else None, kind=kind, limit=limit)
-    print_rows(rows, as_json=as_json, empty="no such job")
+    print_rows(rows if as_json else _short(rows), as_json=as_json, empty="no such job")
 
 
 @app.command()
@@ -68,7 +69,7 @@ def dead(*, limit: Limit = 50, as_json: AsJson = False) -> None:
             {"jobs": [dict(row) for row in rows], "messages": [dict(row) for row in letters]}
         )
         return
-    print_rows(rows, as_json=False, empty="no job was given up")
+    print_rows(_short(rows), as_json=False, empty="no job was given up")
     print_rows(letters, as_json=False, empty="no message was left unprocessed")
 
 
@@ -78,3 +79,8 @@ def retry(job: JobId) -> None:
     with database() as session:
         kind = revive(session, job)
     standard_output().print(f"job {job} ({kind}) will be tried again", markup=False)
+
+
+def _short(rows: Sequence[queries.Row]) -> list[queries.Row]:
+    columns = ("id", "kind", "key", "state", "attempt", "created_at", "message")
+    return [{column: row[column] for column in columns} for row in rows]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -15,12 +16,16 @@ from rich.table import Table
 
 from forge_core.clock import rfc3339
 
+_WIDTH_OF_A_FILE = 200
+_IDS = {"id", "proposal_id", "member_id", "key"}
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document, not a table.")]
 
 
 def standard_output() -> Console:
     """Results for people. Made anew each time, so that redirection is respected."""
-    return Console(highlight=False)
+    # Without a terminal nobody knows a width; narrow tables would cut what a script looks for.
+    return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_OF_A_FILE)
 
 
 def standard_error() -> Console:
@@ -47,7 +52,10 @@ def print_rows(rows: Sequence[Mapping[str, Any]], *, as_json: bool, empty: str) 
     if not rows:
         console.print(empty)
         return
-    table = Table(*rows[0])
+    table = Table()
+    for name in rows[0]:
+        # An id that is cut short cannot be copied.
+        table.add_column(name.replace("_", " "), overflow="fold", no_wrap=name in _IDS)
     for row in rows:
         table.add_row(*(escape(shown(value)) for value in row.values()))
     console.print(table)
@@ -59,6 +67,10 @@ def shown(value: object) -> str:
         return "-"
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%d %H:%M:%S %Z")
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return _printable(", ".join(value) or "-")
     if isinstance(value, (dict, list)):
         return json.dumps(value, ensure_ascii=False, default=_plain)
     return _printable(str(value))
