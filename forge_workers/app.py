@@ -5,12 +5,14 @@ Messages are wake-ups: acknowledged early (the row is the memory), without resul
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from celery import Celery
 from celery.signals import worker_init
 
 from beat_schedule import BEAT_SCHEDULE
+from forge_core.errors import Misconfigured
 from forge_core.settings import Settings
 from forge_workers import broker
 from forge_workers.queues import QUEUE_OF, QUEUES
@@ -28,8 +30,12 @@ app = Celery("forge", set_as_current=True)
 
 @app.on_configure.connect
 def _find_broker(sender: Any, **_: Any) -> None:
-    """Addresses are looked up when a process first needs them, not when it imports this."""
-    sender.conf.broker_url = Settings.load().broker_url
+    """Addresses are looked up when a process first needs them, not when it imports this.
+
+    A client that was given its settings needs none of them; who does need them looks again.
+    """
+    with contextlib.suppress(Misconfigured):
+        sender.conf.broker_url = Settings.load().broker_url
 
 
 app.conf.update(

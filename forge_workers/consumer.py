@@ -8,7 +8,9 @@ somebody put on a message ever reaches a task.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from datetime import datetime
+from typing import Any, ClassVar
+from uuid import UUID
 
 import structlog
 from celery.utils.log import get_logger
@@ -24,10 +26,20 @@ log = structlog.get_logger(__name__)
 celery_log = get_logger(__name__)
 
 NO_LIMITS = (None, [None, None])
+# Deadlines are columns; what shall follow is in the rows. Celery obeys these in headers too.
+ACTING_HEADERS = ("eta", "shadow", "callbacks", "errbacks", "chain", "chord")
 
 
 class Consumer(CeleryConsumer):
     """Celery's consumer behind a gate."""
+
+    class Blueprint(CeleryConsumer.Blueprint):  # type: ignore[misc,valid-type]  # untyped
+        """Celery's steps, with a mailbox that only answers readers."""
+
+        default_steps: ClassVar = [
+            "forge_workers.control:Control" if step.endswith(":Control") else step
+            for step in CeleryConsumer.Blueprint.default_steps
+        ]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -40,6 +52,7 @@ class Consumer(CeleryConsumer):
         def on_message(message: Any) -> Any:
             problem = problem_of(message)
             if problem is None:
+                strip(message)
                 return go_on(message)
             self._post(_queue(message), problem, message.headers, message.body)
             message.ack_log_error(celery_log, self.connection_errors)  # type: ignore[attr-defined]
@@ -67,18 +80,46 @@ def problem_of(message: Any) -> str | None:
     return _body_problem(body)
 
 
+def strip(message: Any) -> None:
+    """Leave of a wake-up its task, its id and its expiry: nothing else is even looked at."""
+    given = message.headers
+    message.headers = {
+        "lang": "py",
+        "task": given["task"],
+        "id": given["id"],
+        "root_id": given["id"],
+        "expires": given.get("expires"),
+        "ignore_result": True,
+    }
+    message.properties = {}
+    message.body = b"[[], {}, {}]"
+    message._decoded_cache = None  # noqa: SLF001  # else the former body would be read
+
+
 def _header_problem(headers: Any) -> str | None:
     if not isinstance(headers, dict) or not isinstance(headers.get("task"), str):
         return "not a Celery message of protocol 2"
     if headers["task"] not in QUEUE_OF:
         return "no task of this name"
-    if not isinstance(headers.get("id"), str):
-        return "no id"
-    if headers.get("eta") is not None:
-        return "carries an eta; deadlines are columns"
+    if not _is_uuid(headers.get("id")) or not _is_moment(headers.get("expires")):
+        return "the id is no UUID, or it expires at no known time"
     if headers.get("timelimit") not in NO_LIMITS:
         return "carries a time limit"
-    return None
+    return next((f"carries {key}" for key in ACTING_HEADERS if headers.get(key) is not None), None)
+
+
+def _is_uuid(given: object) -> bool:
+    try:
+        return isinstance(given, str) and str(UUID(given)) == given
+    except ValueError:
+        return False
+
+
+def _is_moment(given: object) -> bool:
+    try:
+        return given is None or isinstance(datetime.fromisoformat(given), datetime)  # type: ignore[arg-type]  # anything may have been sent
+    except (TypeError, ValueError):
+        return False
 
 
 def _body_problem(body: Any) -> str | None:
