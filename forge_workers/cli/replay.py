@@ -33,7 +33,7 @@ def replay(
     """
     source = read(directory)
     console = standard_error()
-    with servers() as settings:
+    with servers(console) as settings:
         status = show_replay(source, settings, console, as_json=as_json)
     raise typer.Exit(status)
 

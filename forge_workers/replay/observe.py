@@ -14,11 +14,11 @@ from forge_core.database import run
 from forge_core.errors import Refused
 from forge_core.exact import to_decimal_string
 from forge_core.members.genesis import is_founded
+from forge_workers.queues import QUEUE_OF, QUEUES
 from forge_workers.reading import reading
 from forge_workers.replay.plan import REPLAY_MEMBER
 from forge_workers.replay.source import Counts
 
-INBOX = "ballot inbox"
 RUNNING_STATUSES = ("draft", "active", "approved", "queued")
 
 _KNOWN_MEMBERS = text("SELECT id FROM members WHERE id = ANY(:ids)")
@@ -43,7 +43,7 @@ _BALLOT_ENTRIES = text("""
 _DEPTHS = text("""
     SELECT kind, count(*) AS waiting FROM jobs WHERE state IN ('pending', 'running') GROUP BY kind
     UNION ALL
-    SELECT :inbox, count(*) FROM ballot_inbox
+    SELECT 'votes.count', count(*) FROM ballot_inbox
 """)
 
 
@@ -122,6 +122,10 @@ class Observer:
         return row.entries, row.commands
 
     def depths(self) -> Mapping[str, int]:
-        """Count unfinished jobs of each kind, and the ballots waiting in the inbox."""
+        """Count unfinished jobs in each queue; in ``votes``, ballots waiting in the inbox."""
+        waiting = {queue.name: 0 for queue in QUEUES}
         with reading(self._engine) as session:
-            return {row.kind: row.waiting for row in run(session, _DEPTHS, inbox=INBOX)}
+            for row in run(session, _DEPTHS):
+                queue = QUEUE_OF.get(row.kind, row.kind)
+                waiting[queue] = waiting.get(queue, 0) + row.waiting
+        return waiting

@@ -47,6 +47,7 @@ class Patience:
             except Misconfigured:
                 raise
             except Unavailable as error:
+                self._told(str(error))
                 self.wait(pause, str(error))
                 pause = min(pause * 2, MOST_PAUSE)
             else:
@@ -56,5 +57,4 @@ class Patience:
         """Sleep; raise `Unavailable` with the reason when nothing has moved for too long."""
         if self._clock() - self._last_progress > self._limit:
             raise Unavailable(f"nothing has moved for {self._limit:.0f} s: {reason}")
-        self._told(reason)
         self._sleep(seconds)

@@ -60,7 +60,7 @@ class _Display:
         self._trouble = ""
 
     def __rich__(self) -> Group:
-        lines = [Text(f"  waiting: {describe(self._waiting)}", style="dim")]
+        lines = [Text(f"  queues: {describe(self._waiting)}", style="dim")]
         if self._trouble:
             lines.append(Text(f"  {self._trouble}", style="yellow"))
         return Group(self._progress, *lines)
@@ -98,7 +98,7 @@ class _Lines:
 
     def depths(self, waiting: Mapping[str, int]) -> None:
         self._trouble = ""
-        self._say(describe(waiting))
+        self._say(f"queues: {describe(waiting)}")
 
     def trouble(self, reason: str) -> None:
         self._say(reason)
@@ -117,6 +117,5 @@ class _Lines:
 
 
 def describe(waiting: Mapping[str, int]) -> str:
-    """Say how much is waiting, the longest queue first."""
-    busy = sorted(((count, kind) for kind, count in waiting.items() if count), reverse=True)
-    return ", ".join(f"{kind} {count:,}" for count, kind in busy) or "nothing"
+    """Say how much is waiting in each queue."""
+    return ", ".join(f"{queue} {count:,}" for queue, count in waiting.items())

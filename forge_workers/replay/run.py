@@ -110,7 +110,6 @@ class _Driver:
                     self._send(start, stop)
                 case Close(proposals):
                     self._close(proposals)
-        self._watch.phase("counting and closing")
         self._await_closed(0)
         self._run.seconds = time.monotonic() - started
         self._read_results()
@@ -234,8 +233,10 @@ class _Driver:
             if left != before:
                 self._patience.progress()
                 before = left
+            waiting_for = f"{left} proposals to be decided or executed"
+            self._watch.phase(f"waiting for {waiting_for}")
             self._sender.read_depths()
-            self._patience.wait(0.1, f"{left} proposals are still to be decided or executed")
+            self._patience.wait(0.1, waiting_for)
 
     def _read_results(self) -> None:
         ids = self._run.proposal_ids

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from rich.console import Console
 from sqlalchemy import Engine
 
 from forge_core.clock import is_sandbox
@@ -24,12 +25,13 @@ from forge_workers.stack.up import running_stack
 
 
 @contextmanager
-def servers() -> Iterator[Settings]:
+def servers(console: Console) -> Iterator[Settings]:
     """Give the servers of the environment or of the running stack, else start private ones."""
     if os.environ.get(VARIABLES["database_url"]) or _stack_runs(forge_home()):
         yield Settings.load()
         return
     # Not made here: the stack gives it the modes that its own account needs.
+    console.print("no stack is running here; starting a private one for this replay")
     home = Path(tempfile.gettempdir()) / f"forge-replay-{secrets.token_hex(6)}"
     try:
         with running_stack(home, flower=False) as stack:

@@ -30,7 +30,7 @@ class Watch(Protocol):
         """Take note that so many more ballots were answered."""
 
     def depths(self, waiting: Mapping[str, int]) -> None:
-        """Take note of how much is waiting, by job kind."""
+        """Take note of how much is waiting, by queue."""
 
     def trouble(self, reason: str) -> None:
         """Take note that a server is away and is waited for."""
