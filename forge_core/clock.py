@@ -32,4 +32,4 @@ def as_utc(moment: datetime) -> datetime:
 
 def rfc3339(moment: datetime) -> str:
     """RFC 3339 in UTC with exactly six digits of fraction: one spelling for one instant."""
-    return as_utc(moment).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return as_utc(moment).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
