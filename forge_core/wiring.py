@@ -78,6 +78,8 @@ JOB_KINDS: Final[tuple[JobKind, ...]] = (
         "enforcement.execute",
         queue="execution",
         step=partial(execution.execute, registry=REGISTRY),
+        # One commit each: few at a time, so that decisions do not wait behind many executions.
+        claim=5,
         together=False,
         on_dead=execution.give_up,
     ),

@@ -55,7 +55,6 @@ def _chore(chore: Chore) -> Callable[[], Performed]:
 
 def sweep() -> Performed:
     """Take back expired leases, derive missing jobs, and wake what waits. Safe at any time."""
-    kinds: set[str] = set()
     while True:
         with transaction(engine()) as session:
             full = take_back_expired(session, _KINDS) == LIMIT
@@ -66,11 +65,11 @@ def sweep() -> Performed:
         while full:
             with transaction(engine()) as session:
                 full = derive(session, derivation) == LIMIT
-            kinds |= woken(session)
+            _waker.wake(woken(session))
     with transaction(engine()) as session:
         wanted = wake_ups(session, _KINDS, CHORES)
     _waker.wake([kind for kind, times in wanted.items() for _ in range(times)])
-    return Performed(woken=kinds - wanted.keys())
+    return Performed()
 
 
 for _kind in JOB_KINDS:
