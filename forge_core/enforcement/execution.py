@@ -72,19 +72,27 @@ def execute(session: Session, jobs: Sequence[Job], *, registry: Registry) -> lis
         if proposal.status is Status.QUEUED and is_expired(proposal, now):
             append(session, [Entry(EXPIRED, now, "rule:grace", proposal.id, {"was": "queued"})])
             return [Outcome.failed("EXPIRED", "the grace period after eta is over")]
-        _check(proposal, now)
+        if _is_early(proposal, now):
+            return [Outcome.again()]  # the clock stepped back since the sweep: its time comes again
+        _check(proposal)
     except Refused as refusal:
         return [Outcome.refused(refusal)]
     return [_apply(session, proposal, registry, now)]
 
 
-def _check(proposal: LockedProposal, now: datetime) -> None:
+def _is_early(proposal: LockedProposal, now: datetime) -> bool:
+    return (
+        proposal.status is Status.QUEUED
+        and proposal.eta is not None
+        and not execution_due(now, proposal.eta)
+    )
+
+
+def _check(proposal: LockedProposal) -> None:
     if proposal.status in (Status.EXECUTED, Status.ROLLED_BACK):
         raise Refused("ALREADY_EXECUTED", "the proposal is executed; it happens once")
     if proposal.status is not Status.QUEUED:
         raise Refused("VOTING_NOT_APPROVED", f"the proposal is {proposal.status}, not queued")
-    if proposal.eta is None or not execution_due(now, proposal.eta):
-        raise Refused("TIMELOCK_ACTIVE", f"the timelock runs until {proposal.eta}")
 
 
 def _apply(

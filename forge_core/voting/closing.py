@@ -63,8 +63,9 @@ _IN_INBOX = text("SELECT DISTINCT proposal_id FROM ballot_inbox WHERE proposal_i
 def close(session: Session, jobs: Sequence[Job]) -> list[Outcome]:
     """The step of ``proposals.close``.
 
-    Safe to repeat: a proposal that is not active, or not due, is left alone. Where more than
-    10,000 ballots wait, those are committed and the job goes again.
+    Safe to repeat: a proposal that is not active is left alone. Where more than 10,000 ballots
+    wait, those are committed and the job goes again; so does one that is not due, because the
+    clock stepped back since the sweep.
     """
     locked = lock_proposals(session, [job.payload.get("proposal_id") for job in jobs])
     now = forge_now(session)
@@ -79,25 +80,18 @@ def close(session: Session, jobs: Sequence[Job]) -> list[Outcome]:
         for row in run(session, _IN_INBOX, ids=sorted(due)):
             del due[row.proposal_id]
     _decide(session, due, now)
-    return [Outcome.again() if _left(job, locked, due, now) else Outcome.done() for job in jobs]
+    return [Outcome.again() if _left(job, locked, due) else Outcome.done() for job in jobs]
 
 
 def _left(
     job: Job,
     locked: Mapping[str, LockedProposal],
     decided: Mapping[str, LockedProposal],
-    now: datetime,
 ) -> bool:
-    """Whether a due proposal was put off because its inbox was not empty yet."""
+    """Whether an open proposal was put off: its inbox was not empty, or it is not due yet."""
     id_ = str(job.payload.get("proposal_id"))
     proposal = locked.get(id_)
-    return (
-        proposal is not None
-        and id_ not in decided
-        and proposal.status is Status.ACTIVE
-        and proposal.closes_at is not None
-        and close_due(now, proposal.closes_at)
-    )
+    return proposal is not None and proposal.status is Status.ACTIVE and id_ not in decided
 
 
 def _decide(session: Session, due: Mapping[str, LockedProposal], now: datetime) -> None:
