@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 import stat
 import tempfile
@@ -15,6 +16,8 @@ from forge_workers.stack.home import Home, write_private
 
 # A socket's whole path must fit into 108 bytes, on macOS into 104.
 LONGEST_SOCKET_FOLDER = 80
+# In a database address a comma or a colon of the path would begin another host or a port.
+_PLAIN = re.compile(r"[\w./-]+", re.ASCII)
 
 
 def servers_folder(home: Home, account: Account) -> Path:
@@ -39,6 +42,7 @@ def servers_folder(home: Home, account: Account) -> Path:
             shutil.rmtree(folder)
         account.make_folder(folder)
         write_private(bound, home.identity)
+        write_private(folder / "home", str(home.path))  # for whoever wonders what this is
     if folder.stat().st_uid != account.uid:
         raise Unavailable(
             f"{folder} belongs to user {folder.stat().st_uid}: run as that user, or give this "
@@ -47,11 +51,15 @@ def servers_folder(home: Home, account: Account) -> Path:
     return folder
 
 
-def socket_folder(home: Home, account: Account) -> Path:
-    """A short folder of mode 0700 that we made ourselves; remembered, so that a crash leaves one.
+def socket_folder(home: Home, servers: Path, account: Account) -> Path:
+    """A folder of mode 0700 for sockets: beside the data, or a temporary one where that cannot be.
 
-    Its name cannot be guessed, and one that is not exactly ours any more is not used again.
+    The temporary one has a name that cannot be guessed and is remembered, so that crashes do not
+    pile them up; one that is not exactly ours any more is not used again.
     """
+    beside = servers / "sockets"
+    if len(str(beside)) <= LONGEST_SOCKET_FOLDER and _PLAIN.fullmatch(str(beside)):
+        return account.make_folder(beside)
     remembered = home.run / "socket-folder"
     known = _text(remembered)
     if known and _is_ours(Path(known), account):
@@ -60,23 +68,19 @@ def socket_folder(home: Home, account: Account) -> Path:
         if len(str(base)) + 20 <= LONGEST_SOCKET_FOLDER and account.can_pass(base):
             folder = Path(tempfile.mkdtemp(prefix="forge-", dir=base))
             if account.switch:
-                _give(folder, account)
+                shutil.chown(folder, *account.owner)
             write_private(remembered, str(folder))
             return folder
     raise Unavailable("no short temporary folder for sockets; set TMPDIR to one, such as /tmp")
 
 
 def remove_socket_folder(home: Home) -> None:
-    """After the server has stopped; what is not empty stays."""
+    """Remove a temporary one after the server has stopped; what is not empty stays."""
     remembered = home.run / "socket-folder"
     known = _text(remembered)
     if known and Path(known).is_dir() and not any(Path(known).iterdir()):
         Path(known).rmdir()
         remembered.unlink()
-
-
-def _give(folder: Path, account: Account) -> None:
-    shutil.chown(folder, account.uid, account.gid)
 
 
 def _is_ours(folder: Path, account: Account) -> bool:

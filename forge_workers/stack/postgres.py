@@ -104,6 +104,7 @@ class PostgresServer:
                     "--builtin-locale=C.UTF-8",
                     "--locale=C",
                     "--no-instructions",
+                    *(() if self.durable else ("--no-sync",)),
                 ],
                 env=_ENVIRONMENT,
                 cwd="/",

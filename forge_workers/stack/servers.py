@@ -165,7 +165,7 @@ def _start(servers: Servers, *, durable: bool) -> None:
         postgres = PostgresServer(
             binaries=binaries,
             folder=folder / "postgres",
-            sockets=socket_folder(home, account),
+            sockets=socket_folder(home, folder, account),
             account=account,
             secrets=secrets,
             durable=durable,

@@ -11,7 +11,9 @@ from types import SimpleNamespace
 import psutil
 import pytest
 import redis
+from sqlalchemy import text
 
+from forge_core.database import make_engine
 from forge_core.errors import Misconfigured, Unavailable
 from forge_workers.stack import account, home, ports
 from forge_workers.stack.account import server_account
@@ -91,8 +93,19 @@ def test_long_paths_and_spaces(folder):
     deep = folder / "with 'quotes' and spaces" / ("long " * 20).strip() / ("x" * 120) / "home"
     with embedded_servers(deep, durable=False) as servers:
         assert servers.postgres.answers()
+        assert len(str(servers.postgres.sockets / ".s.PGSQL.5432")) <= 100
         with redis.Redis.from_url(servers.broker.url) as client:
             assert client.config_get("dir")["dir"] == str(servers.broker.folder)
+
+
+@pytest.mark.parametrize("name", ["a,b", "a:1", "it's", 'say "so"', "50%", "naïve", "a b"])
+def test_a_home_may_have_any_name(folder, name):
+    with embedded_servers(folder / name, durable=False) as servers:
+        engine = make_engine(servers.settings().database_url)
+        with engine.connect() as connection:
+            assert connection.execute(text("SELECT 1")).scalar_one() == 1
+        engine.dispose()
+        assert servers.counters.answers()
 
 
 def test_two_stacks_side_by_side(folder):
@@ -197,17 +210,18 @@ def test_an_unwritable_home_is_refused_with_one_sentence(folder):
 
 def test_a_socket_folder_that_others_may_enter_is_not_used_again(folder):
     prepared = Home.prepare(folder / "home")
+    servers = folder / ("long" * 20)
     who = server_account()
-    first = socket_folder(prepared, who)
-    assert socket_folder(prepared, who) == first
+    first = socket_folder(prepared, servers, who)
+    assert socket_folder(prepared, servers, who) == first
     first.chmod(0o755)
-    second = socket_folder(prepared, who)
+    second = socket_folder(prepared, servers, who)
     assert second != first
     first.rmdir()
     # A link of the remembered name to somewhere else is no folder of ours.
     second.rmdir()
     second.symlink_to("/tmp")
-    third = socket_folder(prepared, who)
+    third = socket_folder(prepared, servers, who)
     assert third not in {first, second}
     second.unlink()
     third.rmdir()
