@@ -59,7 +59,7 @@ _DELEGATED = """
         FROM delegations, proposal
         WHERE scope IN ('*', proposal.type) AND from_version <= proposal.electorate_version
             AND (until_version IS NULL OR until_version > proposal.electorate_version)
-            AND (expires_at IS NULL OR expires_at > proposal.opened_at)
+            AND (delegations.expires_at IS NULL OR delegations.expires_at > proposal.opened_at)
         ORDER BY delegator, scope = '*'
     ), carried AS (
         -- From each caster backwards along the edges of those who did not cast: everybody is
