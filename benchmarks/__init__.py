@@ -1,0 +1,1 @@
+"""What the design promises about speed and size, measured in one run: ``python -m benchmarks``."""
