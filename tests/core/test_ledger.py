@@ -1,0 +1,215 @@
+"""The ledger: canonical bytes, right leaf hashes, and folds that make the same rows again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from decimal import Decimal
+from itertools import groupby
+
+import pytest
+import rfc8785
+from sqlalchemy import text
+
+from forge_core.database import transaction
+from forge_core.ledger.entries import fold
+from forge_core.wiring import ENTRY_KINDS
+from tests.core.factories import House
+
+KINDS = {kind.name: kind for kind in ENTRY_KINDS}
+
+# Not made by folds: the ledger and what entries commit to, work in progress, and the schema's own.
+NOT_DERIVED = {
+    "alembic_version",
+    "ballot_inbox",
+    "commands",
+    "dead_letters",
+    "jobs",
+    "ledger_entries",
+    "lifecycle_edges",
+    "recounts",
+    "texts",
+}
+
+
+@pytest.fixture(scope="module")
+def history(shared: House) -> House:
+    """Something of everything that can happen."""
+    house = shared
+    house.do(
+        "members.admit",
+        "cora",
+        source="tests",
+        members=[{"id": f"m{n}", "level": "STANDARD"} for n in range(4)] + [{"id": "m4"}],
+    )
+    house.do("members.delegate", "m0", delegate="m1")
+    house.do("members.delegate", "m0", delegate="m2")
+    house.do("members.delegate", "m1", delegate="m2", scope="policy")
+    house.do("members.delegate", "m4", delegate="m2", expires_at="2999-01-01T00:00:00+02:00")
+    house.do("members.revoke_delegation", "m1", scope="policy")
+    house.do("members.restrict", "otto", member_id="m3", reason="looked odd", seconds=9_999)
+    house.do("members.restrict", "otto", member_id="m4", reason="looked odd")
+    house.do("members.release", "otto", member_id="m4", reason="nothing there")
+    for last, voters in ((False, ["m0", "m1"]), (True, ["m2", "m4"])):
+        roll = [[voter, "1234567890123456789012345678.5"] for voter in voters]
+        house.do("members.import_electorate", "cora", electorate="coins", roll=roll, last=last)
+
+    setting = {"key": "rate_limit.CORE", "new_value": 20_000}
+    overlay = {"overlay": "scout", "name": "Scout", "version": "1.0.0"}
+    update = {"overlay": "scout", "current_version": "1.0.0", "new_version": "1.0.1"}
+    down = {"member": "tara", "current_trust": "TRUSTED", "new_trust": "STANDARD"}
+    for given in (
+        {"type": "configuration", "payload": setting},
+        {"type": "configuration", "payload": setting | {"new_value": 30_000}},
+        {"type": "configuration", "payload": setting | {"old_value": 1}},
+        {"type": "overlay_registration", "payload": overlay},
+        {"type": "overlay_update", "payload": update},
+        {"description": "Ünïcödé \u2028 \U0001f600 text"},
+        {"type": "trust_adjustment", "payload": down, "proposer": "otto"},
+    ):
+        house.executed(**given)
+
+    open_, coins = house.open("gus"), house.open("gus", electorate="coins")
+    for choice in ("for", "against", "abstain", "for"):
+        for member in ("m0", "m2", "gus", "sam"):
+            house.vote(open_, member, choice)
+        house.vote(coins, "m4", choice)
+        house.perform("votes.count")
+    house.sql("UPDATE tallies SET for_weight = 3 WHERE proposal_id = %s", open_)
+    house.settle()
+    house.vote(open_, "cora", "against")
+    house.do("proposals.cancel", "gus", proposal_id=open_, reason="enough")
+    house.propose("gus", title="lapses")
+    house.advance(days=31)
+    house.settle()
+    house.open("gus")
+    return house
+
+
+def test_every_kind_of_entry_has_happened(history):
+    """So that the tests below speak of all of them."""
+    happened = {name for (name,) in history.sql("SELECT DISTINCT kind FROM ledger_entries")}
+
+    assert happened == set(KINDS)
+
+
+def test_every_leaf_hash_is_that_of_rfc_9162(history):
+    """INV-45."""
+    for body, leaf in history.sql("SELECT body, leaf_hash FROM ledger_entries"):
+        assert hashlib.sha256(b"\x00" + bytes(body)).digest() == bytes(leaf)
+
+
+def test_every_body_is_canonical_and_says_what_its_columns_say(history):
+    """INV-45: RFC 8785."""
+    for kind, subject, body in history.sql("SELECT kind, subject, body FROM ledger_entries"):
+        document = json.loads(bytes(body))
+        assert rfc8785.dumps(document) == bytes(body)
+        assert (document["kind"], document["subject"]) == (kind, subject)
+        assert document["v"] == 1
+        assert document["actor"]
+
+
+def test_no_number_in_the_ledger_is_a_binary_float(history):
+    """INV-12."""
+    for (body,) in history.sql("SELECT body FROM ledger_entries"):
+        json.loads(bytes(body), parse_float=pytest.fail)
+
+
+def test_titles_descriptions_and_reasons_are_only_committed_to(history):
+    """They can be erased without touching the ledger."""
+    texts = {body for (body,) in history.sql("SELECT body FROM texts")}
+    said = texts & {"A title", "What for.", "looked odd", "nothing there", "enough", "lapses"}
+    assert len(said) == 6
+
+    for (body,) in history.sql("SELECT body FROM ledger_entries"):
+        assert [words for words in said if f'"{words}"'.encode() in bytes(body)] == []
+
+
+def test_every_commitment_is_of_the_text_beside_it(history):
+    for commitment, salt, body in history.sql("SELECT commitment, salt, body FROM texts"):
+        assert hashlib.sha256(bytes(salt) + body.encode()).hexdigest() == commitment
+        assert len(bytes(salt)) == 16
+
+
+def test_ballot_entries_carry_each_command_id_once(history):
+    """INV-29, INV-46: as many entries as ballots in the history."""
+    entries = history.entries("ballot.counted") + history.entries("ballot.uncounted")
+    ids = [(entry["data"]["issuer"], entry["data"]["command"]) for entry in entries]
+
+    assert len(ids) == len(set(ids)) == history.one("SELECT count(*) FROM ballots")
+    accepted = history.sql("SELECT issuer, command_id::text FROM commands WHERE state = 'accepted'")
+    assert set(ids) == set(accepted)
+
+
+def test_every_command_that_was_done_is_named_by_its_entry(history):
+    """INV-46."""
+    done = {
+        f"{issuer}/{command}"
+        for issuer, command in history.sql(
+            "SELECT issuer, command_id FROM jobs WHERE state = 'done' AND issuer IS NOT NULL"
+            " AND kind NOT IN ('members.admit', 'clock.advance')"
+        )
+    }
+    named = {entry["command"] for entry in history.entries() if "command" in entry}
+
+    assert named == done
+
+
+def derived_rows(house: House) -> dict[str, list[object]]:
+    """Every derived row; numbers by value, because 0.0 and 0 are the same weight."""
+    tables = house.sql("SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1")
+    return {
+        table: [
+            json.loads(row, parse_float=Decimal, parse_int=Decimal)
+            for (row,) in house.sql(f"SELECT to_jsonb(t)::text FROM {table} AS t ORDER BY t")
+        ]
+        for (table,) in tables
+        if table not in NOT_DERIVED
+    }
+
+
+@pytest.mark.parametrize("in_runs", [False, True], ids=["one by one", "in runs of a kind"])
+def test_folding_all_entries_again_makes_every_derived_row_again(history, in_runs):
+    """INV-44: nothing but the entries is needed, and the database's rules hold on the way."""
+    before = derived_rows(history)
+    assert all(rows for rows in before.values()), "a table without rows proves nothing"
+    history.sql(f"TRUNCATE {', '.join(before)}")
+
+    with transaction(history.app) as session:
+        entries = session.execute(text("SELECT id, kind FROM ledger_entries ORDER BY id")).all()
+        runs = groupby(entries, key=lambda row: row.kind if in_runs else row.id)
+        for _, run in runs:
+            rows = list(run)
+            ids = [row.id for row in rows]
+            # Entries of one kind that belong to different steps are folded step by step, except
+            # ballots: any split of them gives the same rows.
+            kind = KINDS[rows[0].kind]
+            for part in [ids] if kind.name == "ballot.counted" else [[id_] for id_ in ids]:
+                fold(session, kind, part)
+
+    assert derived_rows(history) == before
+
+
+def test_folding_reads_nothing_but_the_entries():
+    """INV-44: no fold looks at the clock, and none makes an id."""
+    for kind in ENTRY_KINDS:
+        for statement in kind.folds:
+            lowered = str(statement).lower()
+            for word in ("now()", "clock_timestamp", "current_timestamp", "nextval", "random"):
+                assert word not in lowered, (kind.name, word)
+
+
+def test_a_step_that_fails_leaves_neither_entry_nor_row(house, monkeypatch):
+    """INV-46: the state change and its entry are in one transaction."""
+    proposal = house.open()
+    before = house.image(proposal), house.one("SELECT count(*) FROM ledger_entries")
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("after the entries were written")
+
+    monkeypatch.setattr("forge_core.jobs.perform.finish", refuse)
+    id_ = house.submit("proposals.cancel", "tara", {"proposal_id": proposal, "reason": "r"})
+    house.perform("proposals.cancel")
+
+    assert id_.state == "pending"
+    assert (house.image(proposal), house.one("SELECT count(*) FROM ledger_entries")) == before
