@@ -33,9 +33,14 @@ class Output:
         self._last: dict[str, deque[str]] = {}
 
     def line(self, name: str, text: str) -> None:
-        """One line that the process ``name`` printed, or that is about it."""
+        """One line that the process ``name`` printed."""
         with self._lock:
             self._last.setdefault(name, deque(maxlen=20)).append(text)
+        self.note(name, text)
+
+    def note(self, name: str, text: str) -> None:
+        """A line of ours about the process ``name``."""
+        with self._lock:
             self._file(name).emit(logging.makeLogRecord({"msg": text}))
             if not self._hushed or _TROUBLE.search(text):
                 self._show(f"{self._prefix(name)} {text}")

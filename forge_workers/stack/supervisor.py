@@ -140,7 +140,7 @@ class Handle:
             if now - self._started > _STEADY:
                 self._quick_exits = 0
             self._pause(now)
-            self._output.line(
+            self._output.note(
                 self.name,
                 f"ERROR ended unexpectedly ({_ending(status)}); "
                 f"starting again in {self._start_at - now:.2f} s",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import threading
 import time
@@ -11,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import FrameType
 from typing import TextIO
 
 from forge_core.database import migrate
@@ -19,6 +17,7 @@ from forge_core.settings import VARIABLES, Settings, forge_home
 from forge_workers.stack.external import Given
 from forge_workers.stack.flower import FIRST_CHOICE, USER, FlowerServer
 from forge_workers.stack.house import WORKERS, Worker, beat_arguments, worker_program
+from forge_workers.stack.interrupts import interruptible
 from forge_workers.stack.processes import Program
 from forge_workers.stack.servers import Servers, embedded_servers
 from forge_workers.stack.supervisor import Handle
@@ -87,24 +86,27 @@ def run_stack(
     ready = False
     try:
         with (
-            _interruptible() as hurry,
+            interruptible() as interrupts,
             running_stack(
                 home or forge_home(),
                 given=Given.from_environment(),
                 flower=flower,
                 console=sys.stderr,
-                hurry=hurry,
+                hurry=interrupts.hurry,
             ) as stack,
         ):
             say = stack.servers.output.say
             say(_summary(stack, time.monotonic() - began))
-            if demo is not None:
-                with stack.servers.output.hushed():
-                    demo(stack.settings)
-            ready = True
-            if not once:
-                say("serving until Ctrl-C")
-                threading.Event().wait()
+            try:
+                if demo is not None:
+                    with stack.servers.output.hushed():
+                        demo(stack.settings)
+                ready = True
+                if not once:
+                    say("serving until Ctrl-C")
+                    threading.Event().wait()
+            finally:
+                interrupts.ending.set()
     except KeyboardInterrupt:
         return 0 if ready else 130
     return 0
@@ -157,28 +159,3 @@ def _summary(stack: Stack, seconds: float) -> str:
         password = stack.servers.secrets.path("flower")
         lines.append(f"Flower: {stack.flower.url} as {USER}; its password is in {password}")
     return "\n".join(lines)
-
-
-@contextmanager
-def _interruptible() -> Iterator[threading.Event]:
-    """Turn the first Ctrl-C, SIGTERM or SIGHUP into KeyboardInterrupt, and later ones into hurry.
-
-    The first unwinds what runs now; nothing may interrupt that unwinding again.
-    """
-    ending, hurry = threading.Event(), threading.Event()
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        if ending.is_set():
-            hurry.set()
-            return
-        ending.set()
-        sys.stderr.write("stopping; Ctrl-C again ends everything at once\n")
-        raise KeyboardInterrupt
-
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, interrupt) for number in numbers}
-    try:
-        yield hurry
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -129,6 +129,26 @@ def test_up_ends_everything_within_ten_seconds_of_being_told(folder, sent):
     assert not (folder / "home" / "endpoints.json").exists()
 
 
+def test_a_second_interrupt_ends_everything_at_once(folder):
+    with forge_up(folder / "home") as process:
+        process.send_signal(signal.SIGINT)
+        assert "stopping" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        process.communicate()
+        assert process.returncode == 0
+    until(lambda: not living_in(folder))
+
+
+def test_an_interrupt_before_it_is_ready_leaves_nothing(folder):
+    environment = os.environ | {"FORGE_HOME": str(folder / "home")}
+    command = [sys.executable, "-c", UP, "up"]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
+        until(lambda: len(living_in(folder)) > 1, 30)
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 130
+    assert not living_in(folder)
+
+
 def test_a_killed_up_takes_everything_with_it_and_the_next_one_works(folder):
     with forge_up(folder / "home") as process:
         process.kill()
