@@ -9,9 +9,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 ONCE ?=
+ARGS ?=
 WORKERS ?= 2
 
-.PHONY: help install run test lint format bench lock clean
+.PHONY: help install run test lint format bench chaos lock clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -48,6 +49,9 @@ format: $(STAMP) ## Let ruff rewrite what it can
 
 bench: $(STAMP) ## Print the ratios the design promises
 	@exec $(BIN)/python -m benchmarks
+
+chaos: $(STAMP) ## Replay a whole public voting in a storm of crashes; ARGS="--dataset decentraland"
+	@exec $(BIN)/python -m benchmarks.chaos $(ARGS)
 
 lock: $(STAMP) ## Renew requirements.lock: names, versions and hashes only
 	$(BIN)/python -m pip install --quiet uv
