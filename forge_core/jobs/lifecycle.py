@@ -72,8 +72,14 @@ _REVIVE = text("""
     SET state = 'pending', forgiven = attempt, not_before = clock_timestamp(),
         finished_at = NULL, code = NULL, message = NULL
     WHERE id = :id AND state = 'dead'
+        AND (once OR NOT EXISTS (
+            SELECT FROM jobs AS twin
+            WHERE twin.key = jobs.key AND twin.state = 'pending' AND NOT twin.once
+        ))
     RETURNING kind, issuer, command_id
 """)
+
+_STATE = text("SELECT state FROM jobs WHERE id = :id")
 
 _UNANSWER = text("""
     UPDATE commands SET state = 'pending', code = NULL, message = NULL, result = NULL
@@ -151,11 +157,15 @@ def give_up(session: Session, kind: JobKind, job: Job, reason: str) -> None:
 
 
 def revive(session: Session, job_id: int) -> str:
-    """A person gives a dead job its attempts again; returns its kind. ``JOB_NOT_DEAD``.
+    """A person gives a dead job its attempts again; returns its kind.
+
+    ``JOB_NOT_DEAD``; ``JOB_HAS_TWIN`` when a pending row of the same key does the work already.
 
     Running it twice is safe: the second time the job is not dead any more.
     """
     rows = run(session, _REVIVE, id=job_id)
+    if not rows and session.execute(_STATE, {"id": job_id}).scalar_one_or_none() == "dead":
+        raise Refused("JOB_HAS_TWIN", f"a pending job does the work of job {job_id} already")
     if not rows:
         raise Refused("JOB_NOT_DEAD", f"job {job_id} is not dead; only dead jobs are revived")
     (revived,) = rows

@@ -38,6 +38,7 @@ class JobRow(Base):
         ),
         Index("jobs_claimable_ix", "kind", "id", postgresql_where=text("state = 'pending'")),
         Index("jobs_running_ix", "lease_until", postgresql_where=text("state = 'running'")),
+        Index("jobs_dead_ix", "key", postgresql_where=text("state = 'dead'")),
         Index("jobs_finished_ix", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),
     )
 

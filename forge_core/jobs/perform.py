@@ -57,6 +57,7 @@ def perform_chore(engine: Engine, chore: Chore) -> Performed:
     done = Performed()
     with _work(engine, done) as session:
         done.full = chore.step(session)
+        reach("jobs.finished")
     return done
 
 
@@ -120,6 +121,7 @@ def _work(engine: Engine, done: Performed) -> Iterator[Session]:
     """A work transaction; the kinds it woke count only once it is committed."""
     with transaction(engine) as session:
         yield session
+    reach("jobs.committed")
     done.woken |= woken(session)
 
 

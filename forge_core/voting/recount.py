@@ -247,6 +247,10 @@ STALE = Derivation(
         WHERE tallies.revotes > 0 AND tallies.revotes > coalesce(recounts.revotes, 0)
             AND coalesce(recounts.recounted_at, '-infinity')
                 < (SELECT forge_now()) - INTERVAL '10 seconds'
+            AND NOT EXISTS (
+                SELECT FROM jobs
+                WHERE jobs.key = 'recount:' || tallies.proposal_id AND jobs.state = 'dead'
+            )
         ORDER BY proposal_id
         LIMIT :limit
         ON CONFLICT DO NOTHING

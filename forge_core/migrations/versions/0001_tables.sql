@@ -141,6 +141,7 @@ CREATE TABLE jobs (
 );
 CREATE INDEX jobs_claimable_ix ON jobs (kind, id) WHERE state = 'pending';
 CREATE UNIQUE INDEX jobs_coalesce_key ON jobs (key) WHERE NOT once AND state = 'pending';
+CREATE INDEX jobs_dead_ix ON jobs (key) WHERE state = 'dead';
 CREATE INDEX jobs_finished_ix ON jobs (finished_at) WHERE finished_at IS NOT NULL;
 CREATE UNIQUE INDEX jobs_once_key ON jobs (key) WHERE once;
 CREATE INDEX jobs_running_ix ON jobs (lease_until) WHERE state = 'running';
