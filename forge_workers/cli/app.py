@@ -14,6 +14,7 @@ from forge_workers.cli import (
     genesis,
     jobs,
     member,
+    migrate,
     processes,
     proposal,
     registers,
@@ -68,6 +69,7 @@ app.add_typer(registers.overlay, name="overlay")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(clock.app, name="clock")
 app.command("genesis")(genesis.genesis)
+app.command("migrate")(migrate.migrate)
 app.command("worker", context_settings=processes.PASS_ON)(processes.worker)
 app.command("beat", context_settings=processes.PASS_ON)(processes.beat)
 app.command("flower", context_settings=processes.PASS_ON)(processes.flower)

@@ -10,11 +10,11 @@ import typer
 
 from forge_core.settings import Settings
 from forge_workers.queues import QUEUES
+from forge_workers.stack.house import CELERY, beat_arguments
 
 PASS_ON: dict[str, Any] = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 _NAMES = tuple(queue.name for queue in QUEUES)
-_CELERY = (sys.executable, "-m", "celery", "-A", "forge_workers.app")
 
 
 def worker(
@@ -30,6 +30,7 @@ def worker(
     if unknown:
         raise typer.BadParameter(f"unknown queue {unknown[0]!r}; known are {', '.join(_NAMES)}")
     _become(
+        *CELERY,
         "worker",
         f"--queues={queues}",
         f"--concurrency={concurrency}",
@@ -43,7 +44,7 @@ def beat(context: typer.Context) -> None:
     """Send the periodic wake-ups; two at once are harmless. Further options go to Celery."""
     home = Settings.load().home
     home.mkdir(parents=True, exist_ok=True)
-    _become("beat", f"--schedule={home / 'beat-schedule'}", "--pidfile=", *context.args)
+    _become(*beat_arguments(home / "beat-schedule"), *context.args)
 
 
 def flower(context: typer.Context) -> None:
@@ -56,10 +57,10 @@ def flower(context: typer.Context) -> None:
         raise typer.BadParameter(
             "Flower needs a password: --conf=FILE or --basic-auth=user:password"
         )
-    _become("flower", *context.args)
+    _become(*CELERY, "flower", *context.args)
 
 
-def _become(command: str, *arguments: str) -> NoReturn:
+def _become(*arguments: str) -> NoReturn:
     Settings.load()  # a missing address is one clear line here, and a traceback inside Celery
     sys.stdout.flush()
-    os.execv(sys.executable, [*_CELERY, command, *arguments])  # noqa: S606  # fixed program
+    os.execv(sys.executable, arguments)  # noqa: S606  # fixed program

@@ -86,6 +86,7 @@ class ValkeyServer:
             f"requirepass {self.password}\n"
             f'dir "{_quoted(self.folder)}"\n'
             "daemonize no\n"
+            "loglevel warning\n"  # starting and stopping is told by the stack itself
             "databases 64\n"
             "tcp-backlog 128\n"  # what small machines allow; more would only be warned about
             "set-proc-title no\n"
