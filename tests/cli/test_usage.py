@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -134,3 +136,18 @@ def test_what_is_no_duration_is_refused_with_examples(text: str) -> None:
 def test_longest_duration_is_still_none() -> None:
     with pytest.raises(typer.BadParameter, match="longer than any duration"):
         parse_duration("999999999d24h")
+
+
+def test_warnings_of_libraries_go_to_stderr_and_leave_stdout_to_results() -> None:
+    script = (
+        "import structlog\n"
+        "from forge_workers import cli\n"
+        "cli.app = lambda: structlog.get_logger('x').warning('wake.failed', kind='votes.count')\n"
+        "cli.main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout == ""
+    assert "wake.failed" in done.stderr
