@@ -43,7 +43,7 @@ POLL_MOST = 0.1
 CHOICES = ("for", "against", "abstain")
 
 _ACCEPT = text("""
-    SELECT command_id, ballot_id, accepted_at, code, message, duplicate
+    SELECT ballot_id, accepted_at, code, message, duplicate
     FROM forge_accept_ballots(:issuer, CAST(:rows AS json))
 """)
 _SUBMIT = text("""
@@ -160,7 +160,7 @@ class GovernanceClient:
 
     def vote_many(self, ballots: Sequence[Ballot]) -> list[BallotAnswer]:
         """One answer a ballot, in order; a bad ballot is refused alone."""
-        return [future.result() for future in self._flusher.put_all(ballots)]
+        return self._flusher.put_all(ballots)
 
     # Commands
 

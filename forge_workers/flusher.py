@@ -6,12 +6,22 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Generic, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from forge_core.errors import Unavailable
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class _Group(Generic[Item]):
+    """Items that stay together, and the one future that tells of them."""
+
+    items: Sequence[Item]
+    future: Future[Any]
+    alone: bool
 
 
 class Flusher(Generic[Item, Answer]):
@@ -24,27 +34,23 @@ class Flusher(Generic[Item, Answer]):
     def __init__(self, flush: Callable[[Sequence[Item]], list[Answer]], most: int) -> None:
         self._flush = flush
         self._most = most
-        self._waiting: deque[tuple[Item, Future[Answer]]] = deque()
+        self._waiting: deque[_Group[Item]] = deque()
         self._changed = threading.Condition()
         self._closed = False
         self._thread: threading.Thread | None = None
 
     def put(self, item: Item) -> Future[Answer]:
         """Queue one item; the future resolves when its batch is done."""
-        return self.put_all([item])[0]
+        return self._put(_Group([item], Future(), alone=True))
 
-    def put_all(self, items: Sequence[Item]) -> list[Future[Answer]]:
-        """Queue items, together and in order."""
-        futures: list[Future[Answer]] = [Future() for _ in items]
-        with self._changed:
-            if self._closed:
-                raise Unavailable("this client is closed")
-            self._waiting.extend(zip(items, futures, strict=True))
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="flusher", daemon=True)
-                self._thread.start()
-            self._changed.notify()
-        return futures
+    def put_all(self, items: Sequence[Item]) -> list[Answer]:
+        """Queue items in order, and wait for all their answers.
+
+        In pieces with one future each: a future an item would cost more than the ballot in it.
+        """
+        pieces = [items[n : n + self._most] for n in range(0, len(items), self._most)]
+        futures = [self._put(_Group(piece, Future(), alone=False)) for piece in pieces]
+        return [answer for future in futures for answer in future.result()]
 
     def close(self) -> None:
         """Flush what is waiting, then stop."""
@@ -55,6 +61,17 @@ class Flusher(Generic[Item, Answer]):
         if thread is not None:
             thread.join()
 
+    def _put(self, group: _Group[Item]) -> Future[Any]:
+        with self._changed:
+            if self._closed:
+                raise Unavailable("this client is closed")
+            self._waiting.append(group)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="flusher", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+        return group.future
+
     def _run(self) -> None:
         while True:
             with self._changed:
@@ -62,18 +79,25 @@ class Flusher(Generic[Item, Answer]):
                     self._changed.wait()
                 if not self._waiting:
                     return
-                batch = [
-                    self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))
-                ]
-            self._answer(batch)
+                batch = self._next_batch()
+            self._answer([g for g in batch if g.future.set_running_or_notify_cancel()])
 
-    def _answer(self, batch: Sequence[tuple[Item, Future[Answer]]]) -> None:
-        wanted = [pair for pair in batch if pair[1].set_running_or_notify_cancel()]
+    def _next_batch(self) -> list[_Group[Item]]:
+        """As many of the first groups as fit; the first one always does."""
+        batch = [self._waiting.popleft()]
+        size = len(batch[0].items)
+        while self._waiting and size + len(self._waiting[0].items) <= self._most:
+            batch.append(self._waiting.popleft())
+            size += len(batch[-1].items)
+        return batch
+
+    def _answer(self, batch: Sequence[_Group[Item]]) -> None:
         try:
-            answers = self._flush([item for item, _ in wanted])
+            answers = iter(self._flush([item for group in batch for item in group.items]))
         except Exception as error:  # noqa: BLE001  # the callers get it, whatever it is
-            for _, future in wanted:
-                future.set_exception(error)
+            for group in batch:
+                group.future.set_exception(error)
             return
-        for (_, future), answer in zip(wanted, answers, strict=True):
-            future.set_result(answer)
+        for group in batch:
+            own = [next(answers) for _ in group.items]
+            group.future.set_result(own[0] if group.alone else own)

@@ -30,8 +30,18 @@ class Sink:
 def test_each_caller_gets_the_answer_to_their_own_item() -> None:
     sink = Sink()
     flusher = Flusher(sink.flush, most=100)
-    futures = flusher.put_all([1, 2, 3])
+    futures = [flusher.put(number) for number in (1, 2, 3)]
     assert [future.result(10) for future in futures] == [10, 20, 30]
+    flusher.close()
+
+
+def test_many_items_of_one_caller_are_answered_in_order_however_they_are_cut() -> None:
+    sink = Sink()
+    flusher = Flusher(sink.flush, most=4)
+    assert flusher.put_all(list(range(11))) == [number * 10 for number in range(11)]
+    assert [number for batch in sink.batches for number in batch] == list(range(11))
+    assert max(len(batch) for batch in sink.batches) <= 4
+    assert flusher.put_all([]) == []
     flusher.close()
 
 
@@ -50,7 +60,7 @@ def test_items_leave_in_the_order_they_came_in_batches_of_at_most_the_limit() ->
 def test_a_failing_batch_fails_its_own_callers_and_the_next_one_goes_on() -> None:
     sink = Sink()
     flusher = Flusher(sink.flush, most=1)
-    bad, good = flusher.put_all([-1, 5])
+    bad, good = flusher.put(-1), flusher.put(5)
     with pytest.raises(ValueError, match="this batch fails"):
         bad.result(10)
     assert good.result(10) == 50
@@ -61,7 +71,7 @@ def test_closing_sends_what_is_waiting_and_refuses_what_comes_later() -> None:
     sink = Sink()
     sink.gate.clear()
     flusher = Flusher(sink.flush, most=1)
-    futures = flusher.put_all([1, 2, 3])
+    futures = [flusher.put(number) for number in (1, 2, 3)]
     threading.Timer(0.05, sink.gate.set).start()
     flusher.close()
     assert [future.result(0) for future in futures] == [10, 20, 30]
@@ -73,7 +83,7 @@ def test_a_cancelled_item_is_never_sent() -> None:
     sink = Sink()
     sink.gate.clear()
     flusher = Flusher(sink.flush, most=1)
-    first, second, third = flusher.put_all([1, 2, 3])
+    first, second, third = (flusher.put(number) for number in (1, 2, 3))
     assert second.cancel()
     sink.gate.set()
     flusher.close()
