@@ -7,6 +7,7 @@ hands it on as an argument. Leases, back-off and sweeps run on real time.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -30,6 +31,7 @@ def as_utc(moment: datetime) -> datetime:
     return moment.astimezone(UTC)
 
 
+@lru_cache(maxsize=256)  # a step's entries share few moments
 def rfc3339(moment: datetime) -> str:
     """RFC 3339 in UTC with exactly six digits of fraction: one spelling for one instant."""
     return as_utc(moment).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"

@@ -105,7 +105,9 @@ _TAKE = text("""
         )
         RETURNING ballot_id, proposal_id, member_id, choice, weight, accepted_at, issuer, command_id
     )
-    SELECT * FROM taken ORDER BY ballot_id
+    SELECT ballot_id::text AS ballot, proposal_id, member_id, choice, weight::text, accepted_at,
+        issuer, command_id::text AS command
+    FROM taken ORDER BY ballot_id
 """)
 
 
@@ -130,11 +132,11 @@ def leave_uncounted(session: Session, proposal: str, at: datetime) -> None:
 
 def _entry(kind: EntryKind, row: Row[Any], at: datetime) -> Entry:
     data = {
-        "ballot": str(row.ballot_id),
+        "ballot": row.ballot,
         "choice": row.choice,
-        "weight": format(row.weight, "f"),
+        "weight": row.weight,
         "accepted_at": rfc3339(row.accepted_at),
         "issuer": row.issuer,
-        "command": str(row.command_id),
+        "command": row.command,
     }
     return Entry(kind, at, row.member_id, row.proposal_id, data)
