@@ -11,6 +11,7 @@ from forge_core.errors import ForgeError, Unavailable
 from forge_workers.cli import (
     clock,
     delegate,
+    doctor,
     genesis,
     jobs,
     member,
@@ -70,6 +71,7 @@ app.add_typer(jobs.app, name="jobs")
 app.add_typer(clock.app, name="clock")
 app.command("genesis")(genesis.genesis)
 app.command("migrate")(migrate.migrate)
+app.command("doctor")(doctor.doctor)
 app.command("worker", context_settings=processes.PASS_ON)(processes.worker)
 app.command("beat", context_settings=processes.PASS_ON)(processes.beat)
 app.command("flower", context_settings=processes.PASS_ON)(processes.flower)
