@@ -22,7 +22,7 @@ Unreadable = Callable[[str, bytes, Exception], None]
 MOST_CLOCK = 2**62
 
 # Not kombu's own list: that holds KeyError, which a message without a key raises.
-_BROKER_FAILED = (OSError, RedisConnectionError, RedisTimeoutError, ResponseError)
+_BROKER_FAILED = (OSError, RedisConnectionError, RedisTimeoutError)
 
 _listeners: list[Unreadable] = []
 
@@ -42,6 +42,9 @@ class Channel(kombu_redis.Channel):
             except self.connection_errors:  # type: ignore[attr-defined]  # kombu sets it
                 self.client.connection.disconnect()
                 raise
+            except ResponseError as error:
+                self._clear_away(error)
+                raise Empty from error
             if not reply:
                 raise Empty
             key, item = reply
@@ -84,12 +87,31 @@ class Channel(kombu_redis.Channel):
             message = loads(item.decode())
             _require_plain(message)
             deliver(message)
+        except ResponseError as error:
+            self._clear_away(error)
         except _BROKER_FAILED:
             raise
         except Exception as error:  # noqa: BLE001  # whatever a hostile message can provoke
             self._forget(message)
             for listener in _listeners:
                 listener(source, item, error)
+
+    def _clear_away(self, error: ResponseError) -> None:
+        """Delete keys that are of another type than ours; any other error is raised again.
+
+        With them go a few wake-ups, which the sweep sends again.
+        """
+        if "WRONGTYPE" not in str(error):
+            raise error
+        types = {
+            self._q_for_pri(queue, priority): b"list"  # type: ignore[attr-defined]
+            for queue in self.active_queues
+            for priority in self.priority_steps
+        } | {self.unacked_key: b"hash", self.unacked_index_key: b"zset"}
+        with self.conn_or_acquire() as client:
+            for key, type_ in types.items():
+                if client.type(key) not in (type_, b"none"):
+                    client.delete(key)
 
     def _forget(self, message: Any) -> None:
         """Drop a message that was noted as unacknowledged before it proved unreadable."""

@@ -192,3 +192,18 @@ def test_events_nobody_sent_hurt_no_worker(forged):
         for message in (*forgeries.garbage().values(), *forgeries.carrying().values()):
             broker.publish(channel, message)
     assert forged.client.wait(forged.probe()).state == "done"
+
+
+@pytest.mark.parametrize("key", ["proposals", "votes", "unacked", "unacked_index"])
+def test_a_key_of_another_type_is_cleared_away(house, key):
+    """A worker may be restarted over this; it must not be for ever."""
+    voters = house.voters or house.admit(20)
+    [proposal] = house.open([f"with a strange {key}"])
+    with house.broker() as broker:
+        broker.delete(key)
+        broker.set(key, "mine")
+        # Whatever else looks at the key before the worker does, each command wakes it again.
+        house.until(lambda: house.client.wait(house.probe()) and broker.type(key) != b"string")
+    assert house.client.vote(Ballot(proposal, voters[0], "for")).accepted
+    house.until(lambda: not house.rows("SELECT FROM ballot_inbox"))
+    house.takes_a_proposal_through(f"after a strange {key}")
