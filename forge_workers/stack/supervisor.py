@@ -23,7 +23,9 @@ from forge_workers.stack.processes import Program, created_at, end_leftover, sig
 _TICK = 0.05  # seconds between looks at the children
 _FIRST_PAUSE = 0.25  # seconds before the first restart, doubled up to the longest
 _LONGEST_PAUSE = 8.0
-_STEADY = 30.0  # seconds after which a process counts as healthy again
+# Seconds after which a process counts as healthy again: less than lies between the kills of a
+# storm, in which a worker must not be kept down longer each time it works again.
+_STEADY = 5.0
 _HOPELESS = 4  # exits in a row before a start is given up
 
 

@@ -64,6 +64,19 @@ def test_pauses_between_restarts_grow(supervisor, output, tmp_path):
     assert [line.rsplit(" in ", 1)[1] for line in written] == ["0.25 s", "0.50 s", "1.00 s"]
 
 
+def test_what_had_worked_for_a_while_is_started_again_at_once(
+    supervisor, output, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("forge_workers.stack.supervisor._STEADY", 0.0)
+    handle = supervisor.add(python("import time; time.sleep(100)"), output)
+    for number in range(3):
+        until(lambda: handle.alive)
+        handle.send(signal.SIGKILL)
+        until(lambda: handle.restarts > number)  # noqa: B023  # called at once
+    written = (tmp_path / "subject.log").read_text().splitlines()
+    assert [line.rsplit(" in ", 1)[1] for line in written] == ["0.25 s"] * 3
+
+
 def test_what_will_not_end_politely_is_killed_with_all_it_started(supervisor, output):
     handle = supervisor.add(python(STUBBORN), output)
     child = child_of(handle, output)
