@@ -45,7 +45,7 @@ DATASETS = {"polis": "polis-opendata", "decentraland": "decentraland-dao"}
 # Two of each: while one is down or stopped the other works.
 HOUSE = (*WORKERS, *(Worker(f"{one.name}-too", one.queues, one.concurrency) for one in WORKERS))
 STOPPED = "decide-too"
-PAUSE = 3.0  # seconds between two killed workers
+PAUSE = 4.0  # seconds between two killed workers
 LOOK = 0.05
 # There is no such member: a worker that works refuses it, and it leaves no trace.
 PROBE = ("members.release", "nobody", {"member_id": "nobody", "reason": "a probe"})
