@@ -38,6 +38,7 @@ from forge_workers.waker import Waker
 T = TypeVar("T")
 
 MOST_AT_ONCE = 2_000
+MOST_COMMANDS = 10_000
 POLL_LEAST = 0.005
 POLL_MOST = 0.1
 CHOICES = ("for", "against", "abstain")
@@ -129,7 +130,8 @@ class GovernanceClient:
         self._engine: Engine = make_engine(settings.client_database_url)
         self._patience = patience
         self._waker = Waker(app, broker_url=settings.broker_url)
-        self._flusher: Flusher[Ballot, BallotAnswer] = Flusher(self._accept, MOST_AT_ONCE)
+        self._ballots: Flusher[Ballot, BallotAnswer] = Flusher(self._accept, MOST_AT_ONCE)
+        self._commands: Flusher[Mapping[str, Any], Row[Any]] = Flusher(self._record, MOST_COMMANDS)
 
     def __enter__(self) -> Self:
         return self
@@ -144,7 +146,8 @@ class GovernanceClient:
 
     def close(self) -> None:
         """Send what is waiting, then let go of all connections."""
-        self._flusher.close()
+        self._ballots.close()
+        self._commands.close()
         self._waker.close()
         self._engine.dispose()
 
@@ -156,11 +159,11 @@ class GovernanceClient:
 
     def submit(self, ballot: Ballot) -> Future[BallotAnswer]:
         """As ``vote``, but at once: first in, first out, in batches."""
-        return self._flusher.put(ballot)
+        return self._ballots.put(ballot)
 
     def vote_many(self, ballots: Sequence[Ballot]) -> list[BallotAnswer]:
         """One answer a ballot, in order; a bad ballot is refused alone."""
-        return self._flusher.put_all(ballots)
+        return self._ballots.put_all(ballots)
 
     # Commands
 
@@ -176,7 +179,10 @@ class GovernanceClient:
         return self.commands([Command(kind, actor, payload, command_id or uuid7())])[0]
 
     def commands(self, commands: Sequence[Command]) -> list[UUID]:
-        """Record commands in one transaction. ``Refused`` when one cannot even be recorded."""
+        """Record up to 10,000 commands in one transaction, shared with other threads' commands.
+
+        ``Refused`` when one cannot even be recorded; the others are.
+        """
         rows = [
             {
                 "command_id": str(command.command_id),
@@ -186,11 +192,7 @@ class GovernanceClient:
             }
             for command in commands
         ]
-        found = self._patiently(
-            lambda session: run(session, _SUBMIT, issuer=self.issuer, rows=as_json(rows))
-        )
-        self._waker.wake(sorted({command.kind for command in commands}))
-        for row in found:
+        for row in self._commands.put_all(rows):
             if row.code in {"COMMAND_ID_INVALID", "COMMAND_CONFLICT", "COMMAND_INVALID"}:
                 raise Refused(row.code, row.message)
         return [command.command_id for command in commands]
@@ -312,6 +314,13 @@ class GovernanceClient:
             _answer(ballot, next(found)) if refused is None else refused
             for ballot, refused in zip(ballots, answers, strict=True)
         ]
+
+    def _record(self, rows: Sequence[Mapping[str, Any]]) -> list[Row[Any]]:
+        found = self._patiently(
+            lambda session: run(session, _SUBMIT, issuer=self.issuer, rows=as_json(rows))
+        )
+        self._waker.wake(sorted({row["kind"] for row in rows}))
+        return list(found)
 
     def _answers(self, ids: Sequence[UUID]) -> dict[UUID, Answer]:
         wanted = [str(id_) for id_ in ids]

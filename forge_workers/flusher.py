@@ -28,7 +28,9 @@ class Flusher(Generic[Item, Answer]):
     """Hands what callers put in to ``flush``, in order, at most ``most`` at once.
 
     While one batch is under way the next one gathers: alone, a caller waits for nobody; under
-    load, batches grow by themselves. When ``flush`` raises, that batch's callers get the error.
+    load, batches grow by themselves. ``flush`` does a batch or nothing: when it raises, each
+    caller's items are tried by themselves, so that the error reaches only whom it concerns. An
+    outage (``Unavailable``) concerns them all.
     """
 
     def __init__(self, flush: Callable[[Sequence[Item]], list[Answer]], most: int) -> None:
@@ -95,6 +97,10 @@ class Flusher(Generic[Item, Answer]):
         try:
             answers = iter(self._flush([item for group in batch for item in group.items]))
         except Exception as error:  # noqa: BLE001  # the callers get it, whatever it is
+            if len(batch) > 1 and not isinstance(error, Unavailable):
+                for group in batch:
+                    self._answer([group])
+                return
             for group in batch:
                 group.future.set_exception(error)
             return

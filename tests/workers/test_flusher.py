@@ -67,6 +67,35 @@ def test_a_failing_batch_fails_its_own_callers_and_the_next_one_goes_on() -> Non
     flusher.close()
 
 
+def test_a_bad_item_fails_its_own_caller_and_not_those_who_shared_its_batch() -> None:
+    sink = Sink()
+    sink.gate.clear()
+    flusher = Flusher(sink.flush, most=100)
+    futures = [flusher.put(number) for number in (1, 2, -1, 3)]
+    sink.gate.set()
+    flusher.close()
+    assert isinstance(futures.pop(2).exception(0), ValueError)
+    assert [future.result(0) for future in futures] == [10, 20, 30]
+
+
+def test_an_outage_is_told_to_all_at_once() -> None:
+    sink = Sink()
+    sink.gate.clear()
+    tried: list[int] = []
+
+    def away(items: Sequence[int]) -> list[int]:
+        sink.gate.wait(10)
+        tried.append(len(items))
+        raise Unavailable("the database is away")
+
+    flusher = Flusher(away, most=100)
+    futures = [flusher.put(number) for number in range(5)]
+    sink.gate.set()
+    flusher.close()
+    assert all(isinstance(future.exception(0), Unavailable) for future in futures)
+    assert len(tried) <= 2
+
+
 def test_closing_sends_what_is_waiting_and_refuses_what_comes_later() -> None:
     sink = Sink()
     sink.gate.clear()
