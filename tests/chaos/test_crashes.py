@@ -17,7 +17,8 @@ from forge_workers.stack.up import Stack
 from tests.chaos import faults
 from tests.chaos.house import House, running_house
 
-pytestmark = pytest.mark.processes
+# Long for a machine that is busy with other things.
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
 
 PROPOSALS = 10
 VOTERS = 300

@@ -83,7 +83,7 @@ def keep_killing(house: House, over: threading.Event, chance: random.Random) -> 
     return kills
 
 
-@pytest.mark.timeout(1_800 if LONG else 120)
+@pytest.mark.timeout(1_800 if LONG else 300)
 def test_the_last_accepted_ballot_of_every_voter_is_the_effective_one(house):
     voters = house.admit(VOTERS)
     [proposal] = house.open(["minds change"])
