@@ -4,32 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from decimal import Decimal
-from itertools import groupby
 
 import pytest
 import rfc8785
-from sqlalchemy import text
 
-from forge_core.database import transaction
-from forge_core.ledger.entries import fold
 from forge_core.wiring import ENTRY_KINDS
 from tests.core.factories import House
 
 KINDS = {kind.name: kind for kind in ENTRY_KINDS}
-
-# Not made by folds: the ledger and what entries commit to, work in progress, and the schema's own.
-NOT_DERIVED = {
-    "alembic_version",
-    "ballot_inbox",
-    "commands",
-    "dead_letters",
-    "jobs",
-    "ledger_entries",
-    "lifecycle_edges",
-    "recounts",
-    "texts",
-}
 
 
 @pytest.fixture(scope="module")
@@ -155,39 +137,15 @@ def test_every_command_that_was_done_is_named_by_its_entry(history):
     assert named == done
 
 
-def derived_rows(house: House) -> dict[str, list[object]]:
-    """Every derived row; numbers by value, because 0.0 and 0 are the same weight."""
-    tables = house.sql("SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1")
-    return {
-        table: [
-            json.loads(row, parse_float=Decimal, parse_int=Decimal)
-            for (row,) in house.sql(f"SELECT to_jsonb(t)::text FROM {table} AS t ORDER BY t")
-        ]
-        for (table,) in tables
-        if table not in NOT_DERIVED
-    }
-
-
-@pytest.mark.parametrize("in_runs", [False, True], ids=["one by one", "in runs of a kind"])
-def test_folding_all_entries_again_makes_every_derived_row_again(history, in_runs):
+@pytest.mark.parametrize("ballots_at_once", [False, True])
+def test_folding_all_entries_again_makes_every_derived_row_again(history, ballots_at_once):
     """INV-44: nothing but the entries is needed, and the database's rules hold on the way."""
-    before = derived_rows(history)
-    assert all(rows for rows in before.values()), "a table without rows proves nothing"
-    history.sql(f"TRUNCATE {', '.join(before)}")
+    before = history.derived_rows()
+    assert all(before.values()), "a table without rows proves nothing"
 
-    with transaction(history.app) as session:
-        entries = session.execute(text("SELECT id, kind FROM ledger_entries ORDER BY id")).all()
-        runs = groupby(entries, key=lambda row: row.kind if in_runs else row.id)
-        for _, run in runs:
-            rows = list(run)
-            ids = [row.id for row in rows]
-            # Entries of one kind that belong to different steps are folded step by step, except
-            # ballots: any split of them gives the same rows.
-            kind = KINDS[rows[0].kind]
-            for part in [ids] if kind.name == "ballot.counted" else [[id_] for id_ in ids]:
-                fold(session, kind, part)
+    history.refold(ballots_at_once=ballots_at_once)
 
-    assert derived_rows(history) == before
+    assert history.derived_rows() == before
 
 
 def test_folding_reads_nothing_but_the_entries():
