@@ -16,7 +16,7 @@ from forge_core.members import commands, delegation, electorate, genesis, import
 from forge_core.overlays import register
 from forge_core.proposals import creation, expiry, opening, track_values, weights
 from forge_core.proposals.types import ProposalType
-from forge_core.voting import ballots, cancelling, closing, counting, recount
+from forge_core.voting import ballots, cancelling, closing, counting, tally_check
 
 REGISTRY: Final = Registry(
     (*rate_limits.CAPABILITIES, *weights.CAPABILITIES, *track_values.CAPABILITIES)
@@ -44,7 +44,7 @@ ENTRY_KINDS: Final[tuple[EntryKind, ...]] = (
     cancelling.CANCELLED,
     ballots.BALLOT_COUNTED,
     ballots.BALLOT_UNCOUNTED,
-    recount.TALLY_CORRECTED,
+    tally_check.TALLY_CORRECTED,
     closing.DECIDED,
     closing.QUEUED,
     execution.EXECUTED,
@@ -73,7 +73,7 @@ JOB_KINDS: Final[tuple[JobKind, ...]] = (
     # Deadlines have to be met whatever fails on the way: these two are not given up soon.
     JobKind("proposals.expire", queue="closure", step=expiry.expire, claim=100, attempts=100),
     JobKind("proposals.close", queue="closure", step=closing.close, claim=200, attempts=100),
-    JobKind("votes.recount", queue="recounts", step=recount.check_tallies, claim=20),
+    JobKind("votes.recount", queue="recounts", step=tally_check.check_tallies, claim=20),
     JobKind(
         "enforcement.execute",
         queue="execution",
@@ -94,5 +94,5 @@ DERIVATIONS: Final[tuple[Derivation, ...]] = (
     closing.DUE,
     closing.ELAPSED,
     expiry.LAPSED,
-    recount.STALE,
+    tally_check.STALE,
 )

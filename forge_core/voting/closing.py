@@ -118,7 +118,7 @@ def _decided(
         "totals": _plain(counted.standing),
         "ballots": {side: str(n) for side, n in counted.ballots.items()},
     }
-    if counted.set_aside:
+    if counted.everyone != counted.standing:
         everyone = decide(counted.everyone, Thresholds.of(terms))
         shown["set_aside"] = {
             "ballots": list(counted.set_aside),
