@@ -83,7 +83,8 @@ class Event:
 
     at: float
     what: str
-    recovered_after: float
+    counted_after: float
+    answered_after: float
 
 
 @dataclass
@@ -202,16 +203,17 @@ class Storm:
 
     def _note(self, at: float, what: str) -> None:
         last = self._read("SELECT coalesce(max(ballot_id), 0) FROM ballot_inbox")
-        self._client.wait(self._client.command(*PROBE), LONGEST)
-        self._until(
-            lambda: (
-                self._read("SELECT count(*) FROM ballot_inbox WHERE ballot_id <= :last", last=last)
-                == 0
-            )
+        probe = self._client.command(*PROBE)
+        left = "SELECT count(*) FROM ballot_inbox WHERE ballot_id <= :last"
+        self._until(lambda: self._read(left, last=last) == 0)
+        counted = time.monotonic() - at
+        self._client.wait(probe, LONGEST)
+        answered = time.monotonic() - at
+        self.events.append(Event(at - self.began, what, counted, answered))
+        self._say(
+            f"{what} at {at - self.began:.1f} s: ballots counted after {counted:.2f} s, "
+            f"a command answered after {answered:.2f} s"
         )
-        event = Event(at - self.began, what, time.monotonic() - at)
-        self.events.append(event)
-        self._say(f"{event.what} at {event.at:.1f} s: well after {event.recovered_after:.2f} s")
 
     def _read(self, sql: str, **parameters: object) -> int:
         found: list[int] = []
@@ -261,15 +263,16 @@ def in_a_storm(source: Source, stack: Stack) -> tuple[Report, Storm]:
 
 def show(outcome: Report, storm: Storm) -> int:
     """Print the events and the comparison; return the exit status."""
-    kinds: dict[str, list[float]] = {}
+    kinds: dict[str, list[Event]] = {}
     for event in sorted(storm.events, key=lambda event: event.at):
-        kinds.setdefault(event.what, []).append(event.recovered_after)
-    print(
-        "\nrecovery: until all that was accepted is counted and a command is answered, in seconds"
-    )
-    for what, seconds in kinds.items():
-        middle = sorted(seconds)[len(seconds) // 2]
-        print(f"  {what}: {len(seconds)} times, median {middle:.2f}, longest {max(seconds):.2f}")
+        kinds.setdefault(event.what, []).append(event)
+    print("\nseconds until all ballots accepted by then were counted, and a command was answered:")
+    for what, events in kinds.items():
+        print(
+            f"  {what} ({len(events)}): "
+            f"{_spread([event.counted_after for event in events])}; "
+            f"{_spread([event.answered_after for event in events])}"
+        )
     run = outcome.run
     print(
         f"\n{outcome.proposals_matching:,} of {len(outcome.source.proposals):,} proposals exact; "
@@ -284,6 +287,10 @@ def show(outcome: Report, storm: Storm) -> int:
         print(problem)
     print("not exact" if problems else "exact")
     return 1 if problems else 0
+
+
+def _spread(seconds: list[float]) -> str:
+    return f"median {sorted(seconds)[len(seconds) // 2]:.2f}, longest {max(seconds):.2f}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
