@@ -25,8 +25,11 @@ $$;
 
 -- A command id is a UUID; anything else is no id at all.
 CREATE FUNCTION forge_uuid(given text) RETURNS uuid LANGUAGE sql IMMUTABLE AS $$
+    -- Every digit as a zero: half the time of a regular expression.
     SELECT CASE
-        WHEN given ~* '^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$' THEN given::uuid
+        WHEN translate(given, '0123456789abcdefABCDEF', '0000000000000000000000')
+            = '00000000-0000-0000-0000-000000000000'
+        THEN given::uuid
     END
 $$;
 
@@ -49,6 +52,11 @@ AS $$
 #variable_conflict use_column
 DECLARE
     v_now timestamptz;
+    v_ids uuid[];
+    v_proposals text[];
+    v_members text[];
+    v_choices text[];
+    v_contents bytea[];
     v_new uuid[];
 BEGIN
     IF p_issuer IS NULL OR p_issuer !~ '^[!-~]{1,100}$' THEN
@@ -59,19 +67,26 @@ BEGIN
         RAISE EXCEPTION 'at most 10000 ballots at once' USING ERRCODE = 'program_limit_exceeded';
     END IF;
 
+    -- Read once: parsing, checking and hashing is a good part of what a ballot costs.
+    SELECT array_agg(forge_uuid(command_id)), array_agg(proposal_id), array_agg(member_id),
+        array_agg(choice),
+        array_agg(sha256(
+            convert_to(json_build_array(proposal_id, member_id, choice)::text, 'UTF8')
+        ))
+    INTO v_ids, v_proposals, v_members, v_choices, v_contents
+    FROM json_to_recordset(p_ballots)
+        AS ballot (command_id text, proposal_id text, member_id text, choice text);
+
     PERFORM FROM proposals
-    WHERE id IN (SELECT DISTINCT ballot ->> 'proposal_id' FROM json_array_elements(p_ballots) AS ballot)
+    WHERE id IN (SELECT DISTINCT unnest(v_proposals))
     ORDER BY id FOR KEY SHARE;
 
     v_now := forge_now();
 
     WITH given AS MATERIALIZED (
-        SELECT forge_uuid(command_id) AS command_id, proposal_id, member_id, choice, position,
-            sha256(convert_to(json_build_array(proposal_id, member_id, choice)::text, 'UTF8')) AS content
-        FROM ROWS FROM (
-            json_to_recordset(p_ballots)
-                AS (command_id text, proposal_id text, member_id text, choice text)
-        ) WITH ORDINALITY AS ballot (command_id, proposal_id, member_id, choice, position)
+        SELECT * FROM unnest(v_ids, v_proposals, v_members, v_choices, v_contents)
+            WITH ORDINALITY
+            AS ballot (command_id, proposal_id, member_id, choice, content, position)
     ), first AS (
         SELECT DISTINCT ON (command_id) * FROM given
         WHERE command_id IS NOT NULL
@@ -153,13 +168,9 @@ BEGIN
     -- A later statement, so that what a concurrent call committed under the same id is seen.
     RETURN QUERY
     WITH given AS (
-        SELECT forge_uuid(command_id) AS command_id, position,
-            row_number() OVER (PARTITION BY forge_uuid(command_id) ORDER BY position) AS occurrence,
-            sha256(convert_to(json_build_array(proposal_id, member_id, choice)::text, 'UTF8')) AS content
-        FROM ROWS FROM (
-            json_to_recordset(p_ballots)
-                AS (command_id text, proposal_id text, member_id text, choice text)
-        ) WITH ORDINALITY AS ballot (command_id, proposal_id, member_id, choice, position)
+        SELECT command_id, content, position,
+            row_number() OVER (PARTITION BY command_id ORDER BY position) AS occurrence
+        FROM unnest(v_ids, v_contents) WITH ORDINALITY AS ballot (command_id, content, position)
     )
     SELECT given.command_id,
         CASE WHEN same THEN known.ballot_id END,
@@ -174,11 +185,16 @@ BEGIN
             WHEN NOT same THEN 'this command id was used with other content'
             ELSE known.message
         END,
-        given.command_id IS NOT NULL AND (fresh.command_id IS NULL OR given.occurrence > 1)
+        given.command_id IS NOT NULL
+            AND (given.command_id <> ALL (v_new) OR given.occurrence > 1)
     FROM given
-    LEFT JOIN commands AS known ON known.issuer = p_issuer AND known.command_id = given.command_id
+    -- LIMIT keeps this an index look-up each, however the planner thinks of a growing table.
+    LEFT JOIN LATERAL (
+        SELECT * FROM commands
+        WHERE issuer = p_issuer AND command_id = given.command_id
+        LIMIT 1
+    ) AS known ON true
     LEFT JOIN LATERAL (SELECT known.content_hash = given.content AS same) AS comparison ON true
-    LEFT JOIN unnest(v_new) AS fresh (command_id) ON fresh.command_id = given.command_id
     ORDER BY given.position;
 END
 $$;
