@@ -9,7 +9,7 @@ from benchmarks.figure import TIMES, Figure, Pace
 from benchmarks.house import ALICE, MOST_WAIT, House, policy
 from forge_workers.stack.house import WORKERS
 
-THREADS = 8
+THREADS = 16
 SENDERS = 2  # with more of them Celery gets slower
 
 
