@@ -11,11 +11,12 @@ import uuid
 from fractions import Fraction
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
     RuleBasedStateMachine,
+    initialize,
     invariant,
     multiple,
     precondition,
@@ -33,11 +34,12 @@ from tests.core.plain import SCOPES, SIDES, Commonwealth, Proposal
 
 LONG = bool(os.environ.get("FORGE_LONG"))
 SETTINGS = settings(
-    max_examples=300 if LONG else 16,
-    stateful_step_count=80 if LONG else 40,
+    max_examples=300 if LONG else 20,
+    stateful_step_count=80 if LONG else 30,
     derandomize=not LONG,
     deadline=None,
     print_blob=True,
+    phases=(Phase.generate, Phase.shrink),
     suppress_health_check=list(HealthCheck),
 )
 
@@ -47,6 +49,10 @@ MEMBERS = st.sampled_from(NAMES)
 TARGETS = st.sampled_from(["tara", "stan", "sam"])
 LEVELS = st.sampled_from(["TRUSTED", "STANDARD", "SANDBOX", "QUARANTINE"])
 CHOICES = st.sampled_from(SIDES)
+# Mostly for, so that much is approved.
+VOTES = st.fixed_dictionaries(
+    {}, optional={name: st.sampled_from(["for", "for", *SIDES]) for name in NAMES}
+)
 HOURS = st.sampled_from([1, 24, 72, 168])
 
 PAYLOADS = st.one_of(
@@ -60,7 +66,14 @@ PAYLOADS = st.one_of(
     ),
     st.tuples(
         st.just("trust_adjustment"),
-        st.fixed_dictionaries({"member": TARGETS, "current_trust": LEVELS, "new_trust": LEVELS}),
+        st.builds(
+            lambda who, then: {"member": who[0], "current_trust": who[1], "new_trust": then},
+            st.sampled_from(
+                [("tara", "TRUSTED"), ("stan", "STANDARD"), ("sam", "SANDBOX")] * 2
+                + [("tara", "QUARANTINE"), ("stan", "QUARANTINE")]
+            ),
+            LEVELS,
+        ),
     ),
     st.tuples(
         st.just("overlay_registration"),
@@ -120,6 +133,31 @@ class Machine(RuleBasedStateMachine):
 
     # Proposals
 
+    @initialize(
+        target=proposals,
+        edges=st.lists(st.tuples(MEMBERS, MEMBERS, st.sampled_from(SCOPES)), max_size=3),
+        given=st.lists(PAYLOADS, min_size=2, max_size=3),
+    )
+    def begin(self, edges, given):
+        """With votings under way and some weight delegated."""
+        for delegator, to, scope in edges:
+            self.delegate(delegator, to, scope, None)
+        opened = [self.open(one, 24) for one in given]
+        return multiple(*(one for one in opened if isinstance(one, str)))
+
+    @rule(target=proposals, given=PAYLOADS, votes=VOTES, works=st.sampled_from([0, 1, 2]))
+    def campaign(self, given, votes, works):
+        """The whole way, or a part of it: so that all statuses are common."""
+        proposal = self.open(given, 1)
+        if isinstance(proposal, str):
+            self.many_vote(proposal, votes)
+        self.advance(1)
+        if works >= 1:
+            self.sweep_and_close()
+        if works >= 2:
+            self.execute()
+        return proposal
+
     @rule(target=proposals, proposer=MEMBERS, given=PAYLOADS, hours=HOURS)
     def create(self, proposer, given, hours):
         type_, payload = given
@@ -151,6 +189,7 @@ class Machine(RuleBasedStateMachine):
     def activate(self, proposal, actor):
         done = self.done("proposals.activate", actor, {"proposal_id": proposal})
         assert done is self.model.activate(proposal, actor)
+        self.only_allowed_edges_were_taken()
 
     @rule(proposal=proposals, actor=MEMBERS)
     def cancel(self, proposal, actor):
@@ -169,9 +208,9 @@ class Machine(RuleBasedStateMachine):
             self.model.proposals[proposal].cast[member] = choice
         return proposal, member, choice, command, answer
 
-    @rule(proposal=proposals, choice=CHOICES)
-    def everybody_votes(self, proposal, choice):
-        for member in NAMES:
+    @rule(proposal=proposals, votes=VOTES)
+    def many_vote(self, proposal, votes):
+        for member, choice in votes.items():
             self.vote(proposal, member, choice)
 
     @rule(ballot=ballots)
@@ -257,6 +296,7 @@ class Machine(RuleBasedStateMachine):
         self.house.perform("proposals.close")
         for id_ in due:
             self.close(id_)
+        self.only_allowed_edges_were_taken()
 
     @rule()
     def sweep_and_expire(self):
@@ -264,6 +304,7 @@ class Machine(RuleBasedStateMachine):
         self.due_now()
         self.house.perform("proposals.expire")
         self.model.expire()
+        self.only_allowed_edges_were_taken()
 
     @rule()
     def execute(self):
@@ -275,6 +316,7 @@ class Machine(RuleBasedStateMachine):
             self.model.execute(id_)
         while self.house.perform("enforcement.execute").full:
             pass
+        self.only_allowed_edges_were_taken()
 
     @rule()
     def work_everything(self):
