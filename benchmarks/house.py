@@ -59,11 +59,11 @@ class House:
     @contextmanager
     def pace(self, count: int) -> Iterator[Callable[[], Pace]]:
         """Time the block, which does ``count`` things; afterwards the callable knows its pace."""
-        spent, began = self.processor_seconds(), time.perf_counter()
+        spent, began = processor_seconds(psutil.Process()), time.perf_counter()
         taken: list[Pace] = []
         yield lambda: taken[0]
         seconds = time.perf_counter() - began
-        taken.append(Pace(count, seconds, self.processor_seconds() - spent))
+        taken.append(Pace(count, seconds, processor_seconds(psutil.Process()) - spent))
 
     def until(self, holds: Callable[[], bool]) -> None:
         """Wait for something that the stack does."""
@@ -72,16 +72,6 @@ class House:
             if time.monotonic() > deadline:
                 raise Unavailable(f"what was measured did not end within {MOST_WAIT:g} s")
             time.sleep(0.02)
-
-    def processor_seconds(self) -> float:
-        """Processor time of this process and all of the stack: what a busy machine cannot blur."""
-        this = psutil.Process()
-        spent = 0.0
-        for process in (this, *this.children(recursive=True)):
-            with suppress(psutil.Error):  # ended meanwhile
-                times = process.cpu_times()
-                spent += times.user + times.system
-        return spent
 
     def waiting(self, queue: str, database: int = 0) -> int:
         """Messages in a queue of the broker."""
@@ -154,6 +144,16 @@ def policy(number: int) -> dict[str, object]:
         "description": f"What policy number {number} says, in one sentence of usual length.",
         "payload": {},
     }
+
+
+def processor_seconds(process: psutil.Process) -> float:
+    """Processor time of a process and all it runs: what a busy machine cannot blur."""
+    spent = 0.0
+    for one in (process, *process.children(recursive=True)):
+        with suppress(psutil.Error):  # ended meanwhile
+            times = one.cpu_times()
+            spent += times.user + times.system
+    return spent
 
 
 @contextmanager
