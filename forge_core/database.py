@@ -33,6 +33,11 @@ RETRYABLE_SQLSTATES = frozenset({
     "57P01",  # administrator shut the server down
     "57P02",  # crash shutdown
     "57P03",  # server is starting up
+    "53000",  # insufficient resources
+    "53100",  # disk full
+    "53200",  # out of memory
+    "53400",  # configuration limit exceeded
+    "58030",  # I/O error
 })  # fmt: skip
 
 
@@ -69,6 +74,7 @@ def make_engine(url: str, *, pool_size: int = 5) -> Engine:
         max_overflow=5,
         pool_pre_ping=True,
         isolation_level="READ COMMITTED",
+        hide_parameters=True,  # an error's text is logged; ballots and texts are not
         connect_args={
             "connect_timeout": 5,
             "keepalives": 1,
@@ -92,6 +98,15 @@ def is_retryable(error: BaseException) -> bool:
         return False
     sqlstate = getattr(error.orig, "pgcode", None)
     return error.connection_invalidated or sqlstate is None or sqlstate in RETRYABLE_SQLSTATES
+
+
+def describe(error: BaseException) -> str:
+    """An error's type, and its state in the database or its first line; never parameters."""
+    if isinstance(error, DBAPIError):
+        # A driver's message may quote the row that was refused.
+        return f"{type(error.orig).__name__} ({getattr(error.orig, 'pgcode', None)})"
+    first = str(error).partition("\n")[0][:300]
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__
 
 
 def as_json(rows: Sequence[Any]) -> str:

@@ -71,8 +71,22 @@ COMMANDS: Final[tuple[JobKind, ...]] = (
 JOB_KINDS: Final[tuple[JobKind, ...]] = (
     *COMMANDS,
     # Deadlines have to be met whatever fails on the way: these two are not given up soon.
-    JobKind("proposals.expire", queue="closure", step=expiry.expire, claim=100, attempts=100),
-    JobKind("proposals.close", queue="closure", step=closing.close, claim=200, attempts=100),
+    JobKind(
+        "proposals.expire",
+        queue="closure",
+        step=expiry.expire,
+        claim=100,
+        attempts=1_000,
+        errors=1_000,
+    ),
+    JobKind(
+        "proposals.close",
+        queue="closure",
+        step=closing.close,
+        claim=200,
+        attempts=1_000,
+        errors=1_000,
+    ),
     JobKind("votes.recount", queue="recounts", step=tally_check.check_tallies, claim=20),
     JobKind(
         "enforcement.execute",
@@ -81,6 +95,8 @@ JOB_KINDS: Final[tuple[JobKind, ...]] = (
         # One commit each: few at a time, so that decisions do not wait behind many executions.
         claim=5,
         together=False,
+        # Whoever holds a lock for long must not turn an approval into a failure.
+        attempts=1_000,
         on_dead=execution.give_up,
     ),
 )

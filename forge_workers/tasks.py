@@ -11,7 +11,7 @@ from collections.abc import Callable
 import structlog
 from sqlalchemy.exc import DBAPIError
 
-from forge_core.database import is_retryable, transaction
+from forge_core.database import describe, is_retryable, transaction
 from forge_core.jobs.kinds import Chore, JobKind
 from forge_core.jobs.perform import Performed, perform, perform_chore
 from forge_core.jobs.record import woken
@@ -36,10 +36,10 @@ def _register(name: str, performing: Callable[[], Performed]) -> None:
         try:
             done = performing()
         except DBAPIError as error:
-            if not is_retryable(error):
-                raise
-            # Nothing happened; the sweep wakes this kind again when the database is back.
-            log.warning("database.away", task=name, error=type(error.orig).__name__)
+            # Nothing happened, and the sweep wakes this kind again. The driver's message is not
+            # logged: it may quote a row.
+            level = log.warning if is_retryable(error) else log.error
+            level("step.failed", task=name, error=describe(error))
             return
         # Who got a full load passes the word on: there may be more.
         _waker.wake([*sorted(done.woken), *([name] if done.full else [])])

@@ -9,6 +9,7 @@ from forge_core.capabilities.declaration import Value
 from forge_core.capabilities.registry import Registry
 from forge_core.database import run
 from forge_core.ledger.entries import EntryKind
+from forge_core.locks import lock_name
 
 SETTING_CHANGED = EntryKind.of(
     "setting.changed",
@@ -30,7 +31,6 @@ POLICY_ADOPTED = EntryKind.of(
 )
 
 _VALUES = text("SELECT key, value FROM setting_values")
-_LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('forge.setting.' || :key, 0))")
 _VALUE = text("SELECT value FROM setting_values WHERE key = :key")
 
 
@@ -48,5 +48,5 @@ def present_value(session: Session, registry: Registry, key: str) -> Value:
 
 def lock_value(session: Session, registry: Registry, key: str) -> Value:
     """The present value, locked against other writers until this transaction ends."""
-    session.execute(_LOCK, {"key": key})
+    lock_name(session, f"setting.{key}")
     return present_value(session, registry, key)

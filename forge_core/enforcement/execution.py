@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from forge_core.capabilities.registry import Registry
 from forge_core.clock import forge_now
-from forge_core.database import is_retryable
+from forge_core.database import describe, is_retryable
 from forge_core.enforcement.handlers import HANDLERS, Execution
 from forge_core.errors import Refused
 from forge_core.jobs.kinds import Job, Outcome
@@ -111,9 +111,9 @@ def _apply(
         # A handler past its time limit has failed; a lost connection has done nothing yet.
         if is_retryable(error) and getattr(error.orig, "pgcode", None) != STATEMENT_TIMEOUT:
             raise
-        return record_failure(session, proposal.id, "HANDLER_FAILED", _describe(error), now)
+        return record_failure(session, proposal.id, "HANDLER_FAILED", describe(error), now)
     except Exception as error:  # noqa: BLE001  # whatever a handler raises is its proposal's failure
-        return record_failure(session, proposal.id, "HANDLER_FAILED", _describe(error), now)
+        return record_failure(session, proposal.id, "HANDLER_FAILED", describe(error), now)
     return Outcome.done(proposal_id=proposal.id)
 
 
@@ -138,10 +138,3 @@ def give_up(session: Session, job: Job, reason: str) -> None:
     proposal = lock_proposals(session, [id_]).get(str(id_))
     if proposal is not None and proposal.status is Status.QUEUED:
         record_failure(session, proposal.id, "ATTEMPTS_USED_UP", reason, forge_now(session))
-
-
-def _describe(error: Exception) -> str:
-    """The kind of error and its first line; a driver's message may quote parameters: left out."""
-    if isinstance(error, DBAPIError):
-        return f"{type(error.orig).__name__} ({getattr(error.orig, 'pgcode', None)})"
-    return f"{type(error).__name__}: {str(error).splitlines()[0][:300] if str(error) else ''}"

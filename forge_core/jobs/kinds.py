@@ -81,7 +81,9 @@ class JobKind:
 
     ``step`` handles the jobs of one work transaction and gives one outcome each: all that were
     claimed where ``together``, else one. ``claim`` rows are taken at once; ``lease`` is longer
-    than the work transactions of one claim. ``on_dead`` runs in the transaction that gives up.
+    than the work transactions of one claim. ``attempts`` bounds those that an outage or a lost
+    worker ended, ``errors`` those that anything else did. ``on_dead`` runs in the transaction that
+    gives up.
     """
 
     name: str
@@ -91,6 +93,7 @@ class JobKind:
     together: bool = True
     lease: timedelta = timedelta(seconds=30)
     attempts: int = 8
+    errors: int = 3
     on_dead: Callable[[Session, Job, str], None] | None = None
 
 

@@ -39,7 +39,7 @@ _FINISH = text("""
     UPDATE jobs
     SET state = given.state, result = given.result, code = given.code, message = given.message,
         lease_until = NULL,
-        attempt = CASE WHEN given.state = 'pending' THEN jobs.attempt - 1 ELSE jobs.attempt END,
+        forgiven = jobs.forgiven + CASE WHEN given.state = 'pending' THEN 1 ELSE 0 END,
         finished_at = CASE WHEN given.state = 'pending' THEN NULL ELSE clock_timestamp() END
     FROM json_to_recordset(CAST(:rows AS json)) AS given
         (id bigint, attempt integer, state text, result jsonb, code text, message text)

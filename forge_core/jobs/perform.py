@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from forge_core.database import is_retryable, transaction
+from forge_core.database import describe, is_retryable, transaction
 from forge_core.errors import Fenced
 from forge_core.failpoints import reach
 from forge_core.jobs.kinds import Chore, Job, JobKind
@@ -67,15 +67,17 @@ def _work_together(engine: Engine, kind: JobKind, jobs: Sequence[Job], done: Per
         with _work(engine, done) as session:
             finish(session, jobs, kind.step(session, jobs))
             reach("jobs.finished")
+    except Fenced:
+        log.warning("jobs.fenced", kind=kind.name, jobs=len(jobs))
     except DBAPIError as error:
-        log.warning("jobs.attempt_failed", kind=kind.name, jobs=len(jobs), error=_named(error))
+        log.warning("jobs.attempt_failed", kind=kind.name, jobs=len(jobs), error=describe(error))
         if is_retryable(error):
             _give_back(engine, kind, jobs, error, done)
         else:
             for job in jobs:
                 _work_alone(engine, kind, job, done)
     except Exception as error:  # noqa: BLE001  # nothing is committed: each job is tried alone
-        log.warning("jobs.together_failed", kind=kind.name, jobs=len(jobs), error=_named(error))
+        log.warning("jobs.together_failed", kind=kind.name, jobs=len(jobs), error=describe(error))
         for job in jobs:
             _work_alone(engine, kind, job, done)
 
@@ -88,7 +90,7 @@ def _work_alone(engine: Engine, kind: JobKind, job: Job, done: Performed) -> Non
     except Fenced:
         log.warning("jobs.fenced", kind=kind.name, job=job.id)
     except Exception as error:  # noqa: BLE001  # recorded on the row, retried, in the end dead
-        log.warning("jobs.attempt_failed", kind=kind.name, job=job.id, error=_named(error))
+        log.warning("jobs.attempt_failed", kind=kind.name, job=job.id, error=describe(error))
         _give_back(engine, kind, [job], error, done)
 
 
@@ -100,20 +102,19 @@ def _give_back(
         with _work(engine, done) as session:
             for job in jobs:
                 if is_retryable(error):
-                    give_back(session, kind, job, _named(error))
+                    give_back(session, kind, job, describe(error))
                 else:
                     give_up_early(session, kind, job, error)
     except (DBAPIError, Fenced) as second:
-        log.warning("jobs.left_to_sweep", kind=kind.name, jobs=len(jobs), error=_named(second))
+        log.warning("jobs.left_to_sweep", kind=kind.name, jobs=len(jobs), error=describe(second))
 
 
 def give_up_early(session: Session, kind: JobKind, job: Job, error: Exception) -> None:
-    """An error that is no outage gets three attempts in all, then a person has to look."""
-    most = min(kind.attempts, 3)
-    if job.tries >= most:
-        give_up(session, kind, job, _named(error))
+    """An error that is no outage gets fewer attempts, then a person has to look."""
+    if job.tries >= kind.errors:
+        give_up(session, kind, job, describe(error))
     else:
-        give_back(session, kind, job, _named(error))
+        give_back(session, kind, job, describe(error))
 
 
 @contextmanager
@@ -123,10 +124,3 @@ def _work(engine: Engine, done: Performed) -> Iterator[Session]:
         yield session
     reach("jobs.committed")
     done.woken |= woken(session)
-
-
-def _named(error: BaseException) -> str:
-    """The error's type and its state in the database; never parameters or texts."""
-    if isinstance(error, DBAPIError):
-        return f"{type(error.orig).__name__} ({getattr(error.orig, 'pgcode', None)})"
-    return f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else ''}"

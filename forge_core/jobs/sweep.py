@@ -6,15 +6,18 @@ Every piece is bounded, only narrows, and is safe to run any number of times at 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
+import structlog
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from forge_core.database import run
 from forge_core.jobs.kinds import Chore, Derivation, Job, JobKind
 from forge_core.jobs.lifecycle import give_back
 from forge_core.jobs.record import wake
+
+log = structlog.get_logger(__name__)
 
 LIMIT = 1_000
 MOST_WAKE_UPS = 8
@@ -29,24 +32,17 @@ _EXPIRED = text("""
 """)
 
 _CLAIMABLE = text("""
-    SELECT kind, count(*) AS waiting
-    FROM (
-        SELECT kind FROM jobs
-        WHERE state = 'pending'
-            AND greatest(created_at, not_before) < clock_timestamp() - INTERVAL '1 second'
-        LIMIT 10000
+    SELECT kind, old.waiting
+    FROM unnest(CAST(:kinds AS text[])) AS kind, LATERAL (
+        SELECT count(*) AS waiting FROM (
+            SELECT FROM jobs
+            WHERE state = 'pending' AND jobs.kind = kind.kind
+                AND greatest(created_at, not_before) < clock_timestamp() - INTERVAL '1 second'
+            LIMIT 1000
+        ) AS waiting_rows
     ) AS old
-    GROUP BY kind
+    WHERE old.waiting > 0
 """)
-
-
-@dataclass(frozen=True)
-class Swept:
-    """What one sweep found: leases taken back, jobs derived, and wake-ups to send by kind."""
-
-    taken_back: int
-    derived: int
-    wake_ups: Mapping[str, int]
 
 
 def take_back_expired(session: Session, kinds: Mapping[str, JobKind]) -> int:
@@ -57,7 +53,14 @@ def take_back_expired(session: Session, kinds: Mapping[str, JobKind]) -> int:
     rows = run(session, _EXPIRED, kinds=sorted(kinds), limit=LIMIT)
     for row in rows:
         job = Job.of(row)
-        give_back(session, kinds[job.kind], job, "the worker was lost: its lease expired")
+        try:
+            with session.begin_nested():
+                give_back(session, kinds[job.kind], job, "the worker was lost: its lease expired")
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                raise
+            # What this row needs is held by somebody; no other row waits for that.
+            log.warning("sweep.row_left", kind=job.kind, job=job.id)
     return len(rows)
 
 
@@ -71,11 +74,10 @@ def derive(session: Session, derivation: Derivation) -> int:
 def wake_ups(
     session: Session, kinds: Mapping[str, JobKind], chores: Sequence[Chore]
 ) -> dict[str, int]:
-    """How many wake-ups each kind needs: at most eight to a queue, one per full claim."""
+    """How many wake-ups each kind needs: one per full claim, at least one, about eight a queue."""
     wanted = {
         row.kind: -(-row.waiting // kinds[row.kind].claim)
-        for row in run(session, _CLAIMABLE)
-        if row.kind in kinds
+        for row in run(session, _CLAIMABLE, kinds=sorted(kinds))
     }
     for chore in chores:
         if chore.backlog is not None and session.execute(chore.backlog).scalar_one():
@@ -84,7 +86,7 @@ def wake_ups(
     for name in sorted(wanted):
         queue = kinds[name].queue if name in kinds else _queue(chores, name)
         allowed = MOST_WAKE_UPS - queues.get(queue, 0)
-        wanted[name] = min(wanted[name], allowed)
+        wanted[name] = min(wanted[name], max(allowed, 1))  # no kind hides another
         queues[queue] = queues.get(queue, 0) + wanted[name]
     return wanted
 

@@ -216,6 +216,7 @@ def change_level(
             "STALE_VALUE",
             f"{member_id!r} is at {member.level.value} now; the proposal expected {before.value}",
         )
+    _refuse_to_brick(session, before, after)
     append(
         session,
         [
@@ -233,3 +234,12 @@ def change_level(
             )
         ],
     )
+
+
+def _refuse_to_brick(session: Session, before: TrustLevel, after: TrustLevel) -> None:
+    """``SELF_BRICK`` when nobody would be left who may propose to undo this (INV-40)."""
+    if before < TrustLevel.TRUSTED or after >= TrustLevel.TRUSTED:
+        return
+    electorate = share_electorate(session)
+    if electorate.core + electorate.trusted <= 1:
+        raise Refused("SELF_BRICK", "the last member who may propose would lose that trust")

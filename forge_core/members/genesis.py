@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from forge_core.clock import forge_now
 from forge_core.errors import Refused
 from forge_core.ledger.entries import Entry, EntryKind, append
+from forge_core.locks import lock_name
 from forge_core.members.electorate import Admission, admit
 from forge_core.members.levels import Role, TrustLevel
 from forge_core.text import require_id
@@ -35,8 +36,6 @@ ROLE_GRANTED = EntryKind.of(
     """,
 )
 
-# Two founders at once: the second waits here and then sees the first one's instance.
-_ALONE = text("SELECT pg_advisory_xact_lock(hashtext('forge.genesis'))")
 _FOUNDED = text("SELECT EXISTS (SELECT FROM instance)")
 
 
@@ -54,7 +53,8 @@ def found(session: Session, founders: Sequence[Founder], *, sandbox: bool) -> No
 
     The sandbox flag is set here, in the first entry, and never again.
     """
-    session.execute(_ALONE)
+    # Two at once: the second waits here and then sees the first one's instance.
+    lock_name(session, "genesis")
     if session.execute(_FOUNDED).scalar_one():
         raise Refused("ALREADY_FOUNDED", "this ledger has its founders; genesis happens once")
     if not founders:

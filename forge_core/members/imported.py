@@ -14,6 +14,7 @@ from forge_core.database import as_json, run
 from forge_core.errors import Refused
 from forge_core.exact import parse_decimal, to_decimal_string
 from forge_core.ledger.entries import Entry, EntryKind, append
+from forge_core.locks import lock_name
 from forge_core.text import require_id
 
 IMPORTED = EntryKind.of(
@@ -49,7 +50,6 @@ SEALED = EntryKind.of(
     """,
 )
 
-_LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('forge.electorate.' || :id, 0))")
 _SEALED = text("SELECT sealed_at FROM imported_electorates WHERE id = :id")
 _PRESENT = text("""
     SELECT member_id FROM imported_weights
@@ -82,7 +82,7 @@ def import_roll(
     weights = {require_id("member", member): _weight(weight) for member, weight in roll}
     if len(weights) != len(roll):
         raise Refused("MEMBER_TWICE", "this part of the roll names a member twice")
-    session.execute(_LOCK, {"id": electorate})
+    lock_name(session, f"electorate.{electorate}")
     if session.execute(_SEALED, {"id": electorate}).scalar_one_or_none() is not None:
         raise Refused("ELECTORATE_SEALED", f"electorate {electorate!r} is sealed and cannot change")
     present = run(session, _PRESENT, id=electorate, members=list(weights))

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from forge_core.errors import Refused
 from forge_core.ledger.entries import Entry, EntryKind, append
+from forge_core.locks import lock_name
 
 REGISTERED = EntryKind.of(
     "overlay.registered",
@@ -32,7 +33,6 @@ UPDATED = EntryKind.of(
     """,
 )
 
-_LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('forge.overlay.' || :id, 0))")
 _VERSION = text("SELECT version FROM overlays WHERE id = :id")
 
 
@@ -46,7 +46,7 @@ def register(
     at: datetime,
 ) -> None:
     """Make an overlay ACTIVE. ``OVERLAY_EXISTS`` when its id is taken."""
-    session.execute(_LOCK, {"id": overlay})
+    lock_name(session, f"overlay.{overlay}")
     if session.execute(_VERSION, {"id": overlay}).scalar_one_or_none() is not None:
         raise Refused("OVERLAY_EXISTS", f"overlay {overlay!r} is registered already; update it")
     data = {**manifest, "proposal": proposal}
@@ -64,7 +64,7 @@ def update(
     at: datetime,
 ) -> None:
     """Set a new version. ``OVERLAY_UNKNOWN``; ``STALE_VALUE`` when it is not at ``before``."""
-    session.execute(_LOCK, {"id": overlay})
+    lock_name(session, f"overlay.{overlay}")
     present = session.execute(_VERSION, {"id": overlay}).scalar_one_or_none()
     if present is None:
         raise Refused("OVERLAY_UNKNOWN", f"there is no overlay {overlay!r}; register it first")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -22,7 +23,12 @@ from forge_core.ledger.canonical import canonical_bytes
 from forge_core.ledger.entries import Entry, EntryKind, append, keep_texts
 from forge_core.members.electorate import MemberNow, members_now, require_member
 from forge_core.proposals.draft import Draft, check_draft
-from forge_core.proposals.payloads import TrustAdjustment, payload_bytes, payload_hash
+from forge_core.proposals.payloads import (
+    Configuration,
+    TrustAdjustment,
+    payload_bytes,
+    payload_hash,
+)
 from forge_core.proposals.tracks import changes_parameter, terms_for
 from forge_core.proposals.types import check_may_propose
 from forge_core.text import require_id
@@ -103,6 +109,8 @@ def _check(
         values=values,
         caps_lifted=sandbox,
     )
+    if isinstance(draft.payload, Configuration):
+        draft = replace(draft, payload=_against_present(draft.payload, values))
     proposer = require_member(known, job.actor)
     check_may_propose(proposer.level, draft.type)
     if isinstance(draft.payload, TrustAdjustment):
@@ -111,6 +119,16 @@ def _check(
     if electorate is not None and require_id("electorate", electorate) not in sealed:
         raise Refused("ELECTORATE_UNKNOWN", f"there is no sealed electorate {electorate!r}")
     return draft
+
+
+def _against_present(payload: Configuration, values: dict[str, Value]) -> Configuration:
+    """Without an ``old_value`` the proposal is against the present one; execution compares."""
+    if payload.old_value is not None:
+        return payload
+    present = values[payload.key]
+    if present == payload.new_value:
+        raise Refused("NO_CHANGE", f"{payload.key} is {present} already")
+    return Configuration(key=payload.key, new_value=payload.new_value, old_value=present)
 
 
 def _refuse_own_raise(payload: TrustAdjustment, proposer: MemberNow) -> None:

@@ -16,7 +16,10 @@ from forge_core.proposals.lifecycle import Status
 from forge_core.proposals.tracks import Terms
 
 # What the lock protects is read in a later statement than the one that takes it.
-_LOCK = text("SELECT FROM proposals WHERE id = ANY(:ids) ORDER BY id FOR UPDATE")
+_LOCK = text("SELECT id FROM proposals WHERE id = ANY(:ids) ORDER BY id FOR UPDATE")
+_LOCK_FREE = text(
+    "SELECT id FROM proposals WHERE id = ANY(:ids) ORDER BY id FOR UPDATE SKIP LOCKED"
+)
 _READ = text("""
     SELECT id, type, status, proposer, payload, encode(payload_hash, 'hex') AS payload_hash, track,
         voting_hours, electorate, title, description, opened_at, closes_at, electorate_version,
@@ -63,10 +66,16 @@ class LockedProposal:
             raise Refused("PROPOSAL_STATUS", f"the proposal is {self.status}, not {wanted}")
 
 
-def lock_proposals(session: Session, ids: Sequence[object]) -> dict[str, LockedProposal]:
-    """Lock the proposals that exist among ``ids`` FOR UPDATE and read them, by id."""
+def lock_proposals(
+    session: Session, ids: Sequence[object], *, skip_locked: bool = False
+) -> dict[str, LockedProposal]:
+    """Lock the proposals that exist among ``ids`` FOR UPDATE and read them, by id.
+
+    With ``skip_locked`` those that somebody else holds are left out instead of waited for.
+    """
     wanted = sorted({id_ for id_ in ids if isinstance(id_, str)})
-    session.execute(_LOCK, {"ids": wanted})
+    lock = _LOCK_FREE if skip_locked else _LOCK
+    wanted = [row.id for row in run(session, lock, ids=wanted)]
     return {
         row.id: LockedProposal(
             **{**row._mapping, "status": Status(row.status), "payload": bytes(row.payload)}  # noqa: SLF001  # Row's public name for itself as a mapping

@@ -87,10 +87,10 @@ def _check(job: Job, proposal: LockedProposal, known: dict[str, MemberNow], now:
     if proposal.lapses_at is not None and lifetime_over(now, proposal.lapses_at, timedelta(0)):
         raise Refused("DRAFT_LAPSED", "the draft's lifetime is over; create the proposal again")
     actor = require_member(known, job.actor)
-    if actor.id == proposal.proposer:
-        check_may_propose(actor.level, parse_type(proposal.type))
-    elif Role.ADMIN not in actor.roles:
+    if actor.id != proposal.proposer and Role.ADMIN not in actor.roles:
         raise Refused("POWER_MISSING", "a draft is activated by its proposer or an admin")
+    proposer = require_member(known, proposal.proposer)
+    check_may_propose(proposer.level, parse_type(proposal.type))
 
 
 def _frozen(

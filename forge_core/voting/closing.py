@@ -1,7 +1,7 @@
 """Closing: the one place where a proposal is decided.
 
-Due proposals are locked FOR UPDATE, which waits for acceptors in flight; what is in the inbox is
-counted, the ballots are counted anew, and the decision is made in that transaction.
+Due proposals are locked FOR UPDATE, which no acceptor in flight lets happen; what is in the inbox
+is counted, the ballots are counted anew, and the decision is made in that transaction.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ from forge_core.proposals.lifecycle import Status, close_due
 from forge_core.proposals.locking import LockedProposal, lock_proposals
 from forge_core.proposals.tracks import Terms
 from forge_core.voting.ballots import count_ballots
-from forge_core.voting.recount import Counted, recount
+from forge_core.voting.recount import Counted, recount, with_delegations
 from forge_core.voting.tally import Decision, Thresholds, Totals, decide
 
 MOST_BALLOTS = 10_000
+MOST_DELEGATED = 10  # following delegations takes a query a proposal, and a lease has an end
 UNGATED_LAPSE = timedelta(days=30)
 
 TOTALS = {
@@ -57,17 +58,21 @@ QUEUED = EntryKind.of(
     """,
 )
 
+_ACTIVE = text("SELECT id FROM proposals WHERE id = ANY(:ids) AND status = 'active'")
 _IN_INBOX = text("SELECT DISTINCT proposal_id FROM ballot_inbox WHERE proposal_id = ANY(:ids)")
 
 
 def close(session: Session, jobs: Sequence[Job]) -> list[Outcome]:
     """The step of ``proposals.close``.
 
-    Safe to repeat: a proposal that is not active is left alone. Where more than 10,000 ballots
-    wait, those are committed and the job goes again; so does one that is not due, because the
-    clock stepped back since the sweep.
+    Safe to repeat: a proposal that is not active is left alone. A job goes again when its
+    proposal is held by an acceptor in flight (no other waits for that), when more than 10,000
+    ballots wait (those are committed), beyond ten with delegated weight, or when it is not due
+    because the clock stepped back since the sweep.
     """
-    locked = lock_proposals(session, [job.payload.get("proposal_id") for job in jobs])
+    locked = lock_proposals(
+        session, [job.payload.get("proposal_id") for job in jobs], skip_locked=True
+    )
     now = forge_now(session)
     due = {
         id_: proposal
@@ -79,19 +84,20 @@ def close(session: Session, jobs: Sequence[Job]) -> list[Outcome]:
     if len(count_ballots(session, sorted(due), limit=MOST_BALLOTS, at=now)) == MOST_BALLOTS:
         for row in run(session, _IN_INBOX, ids=sorted(due)):
             del due[row.proposal_id]
+    for id_ in with_delegations(session, sorted(due))[MOST_DELEGATED:]:
+        del due[id_]
     _decide(session, due, now)
-    return [Outcome.again() if _left(job, locked, due) else Outcome.done() for job in jobs]
+    open_ = _open(session, jobs)
+    return [
+        Outcome.again() if job.payload.get("proposal_id") in open_ else Outcome.done()
+        for job in jobs
+    ]
 
 
-def _left(
-    job: Job,
-    locked: Mapping[str, LockedProposal],
-    decided: Mapping[str, LockedProposal],
-) -> bool:
-    """Whether an open proposal was put off: its inbox was not empty, or it is not due yet."""
-    id_ = str(job.payload.get("proposal_id"))
-    proposal = locked.get(id_)
-    return proposal is not None and proposal.status is Status.ACTIVE and id_ not in decided
+def _open(session: Session, jobs: Sequence[Job]) -> set[str]:
+    """The proposals among these jobs' that are still to be decided."""
+    ids = [id_ for job in jobs if isinstance(id_ := job.payload.get("proposal_id"), str)]
+    return {row.id for row in run(session, _ACTIVE, ids=ids)}
 
 
 def _decide(session: Session, due: Mapping[str, LockedProposal], now: datetime) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -25,9 +25,9 @@ _SUMS = """coalesce(sum(weight) FILTER (WHERE choice = 'for'), 0) AS for_weight,
         count(*) FILTER (WHERE choice = 'for' AND weight > 0) AS yes_voters,
         coalesce(max(weight) FILTER (WHERE choice = 'for'), 0) AS largest_yes"""
 
-# Who is at level QUARANTINE while the close holds its lock is set aside. The subquery is hashed
-# once and is nearly always empty.
-_QUARANTINED = "(SELECT id FROM members WHERE level = 'QUARANTINE')"
+# Who is at level QUARANTINE is read once, so that every total speaks of the same people.
+_STANDS = "<> ALL(CAST(:aside AS text[]))"
+_QUARANTINED = text("SELECT id FROM members WHERE level = 'QUARANTINE'")
 
 _TOTALS = """
     SELECT proposal_id,
@@ -37,12 +37,12 @@ _TOTALS = """
     GROUP BY proposal_id
 """
 OWN_WEIGHT = text(_TOTALS.format(sums=_SUMS, standing=""))
-_STANDING = text(_TOTALS.format(sums=_SUMS, standing=f"AND member_id NOT IN {_QUARANTINED}"))
-_SET_ASIDE = text(f"""
+_STANDING = text(_TOTALS.format(sums=_SUMS, standing=f"AND member_id {_STANDS}"))
+_SET_ASIDE = text("""
     SELECT proposal_id, member_id, choice, weight FROM effective_ballots
-    WHERE proposal_id = ANY(:ids) AND member_id IN {_QUARANTINED}
+    WHERE proposal_id = ANY(:ids) AND member_id = ANY(CAST(:aside AS text[]))
     ORDER BY proposal_id, member_id
-""")  # noqa: S608  # built from constants
+""")
 
 _DELEGATED = """
     WITH RECURSIVE proposal AS (
@@ -93,8 +93,7 @@ _DELEGATED_ALL = text(_DELEGATED.format(sums=_SUMS, standing=""))
 _DELEGATED_STANDING = text(
     _DELEGATED.format(
         sums=_SUMS,
-        standing=f"AND carried.member_id NOT IN {_QUARANTINED}"
-        f" AND caster.member_id NOT IN {_QUARANTINED}",
+        standing=f"AND carried.member_id {_STANDS} AND caster.member_id {_STANDS}",
     )
 )
 _HAVE_EDGES = text("""
@@ -102,6 +101,7 @@ _HAVE_EDGES = text("""
         SELECT FROM delegations
         WHERE scope IN ('*', proposals.type) AND from_version <= proposals.electorate_version
     )
+    ORDER BY id
 """)
 
 
@@ -121,18 +121,19 @@ def recount(session: Session, eligible: Mapping[str, Fraction | int]) -> dict[st
     ``eligible`` maps each proposal to its frozen total weight.
     """
     ids = sorted(eligible)
-    standing = {row.proposal_id: row for row in run(session, _STANDING, ids=ids)}
+    quarantined = [row.id for row in run(session, _QUARANTINED)]
+    standing = {row.proposal_id: row for row in run(session, _STANDING, ids=ids, aside=quarantined)}
     everyone = dict(standing)
     aside: dict[str, list[Mapping[str, str]]] = {}
-    for row in run(session, _SET_ASIDE, ids=ids):
+    for row in run(session, _SET_ASIDE, ids=ids, aside=quarantined) if quarantined else ():
         aside.setdefault(row.proposal_id, []).append(
             {"member": row.member_id, "choice": row.choice, "weight": format(row.weight, "f")}
         )
     if aside:
         everyone |= {row.proposal_id: row for row in run(session, OWN_WEIGHT, ids=sorted(aside))}
-    for row in run(session, _HAVE_EDGES, ids=ids):
-        standing[row.id] = session.execute(_DELEGATED_STANDING, {"id": row.id}).one()
-        everyone[row.id] = session.execute(_DELEGATED_ALL, {"id": row.id}).one()
+    for id_ in with_delegations(session, ids):
+        (standing[id_],) = run(session, _DELEGATED_STANDING, id=id_, aside=quarantined)
+        (everyone[id_],) = run(session, _DELEGATED_ALL, id=id_)
     return {
         id_: Counted(
             standing=_totals(standing.get(id_), eligible[id_]),
@@ -145,6 +146,11 @@ def recount(session: Session, eligible: Mapping[str, Fraction | int]) -> dict[st
         )
         for id_ in ids
     }
+
+
+def with_delegations(session: Session, ids: Sequence[str]) -> list[str]:
+    """Those whose frozen roll may hold delegations, in the order of their ids."""
+    return [row.id for row in run(session, _HAVE_EDGES, ids=list(ids))]
 
 
 def _totals(row: Row[Any] | None, eligible: Fraction | int) -> Totals:

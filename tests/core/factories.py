@@ -46,6 +46,7 @@ NOT_DERIVED = {
     "jobs",
     "ledger_entries",
     "lifecycle_edges",
+    "named_locks",
     "recounts",
     "texts",
 }

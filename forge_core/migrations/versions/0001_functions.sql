@@ -57,8 +57,14 @@ DECLARE
     v_members text[];
     v_choices text[];
     v_contents bytea[];
+    v_open text[];
     v_new uuid[];
 BEGIN
+    -- With an older snapshot the checks below would read what was true before the locks.
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'ballots are accepted in READ COMMITTED only'
+            USING ERRCODE = 'invalid_transaction_state';
+    END IF;
     IF p_issuer IS NULL OR p_issuer !~ '^[!-~]{1,100}$' THEN
         RAISE EXCEPTION 'the issuer is 1 to 100 printable characters without spaces'
             USING ERRCODE = 'invalid_parameter_value';
@@ -77,9 +83,15 @@ BEGIN
     FROM json_to_recordset(p_ballots)
         AS ballot (command_id text, proposal_id text, member_id text, choice text);
 
-    PERFORM FROM proposals
-    WHERE id IN (SELECT DISTINCT unnest(v_proposals))
-    ORDER BY id FOR KEY SHARE;
+    -- Only what is open is locked: nobody can hold up a proposal that takes no ballots any more,
+    -- and a stream of late ballots never stands in the way of the close.
+    SELECT coalesce(array_agg(id), '{}') INTO v_open
+    FROM (
+        SELECT id FROM proposals
+        WHERE id IN (SELECT DISTINCT unnest(v_proposals))
+            AND status = 'active' AND closes_at >= forge_now()
+        ORDER BY id FOR KEY SHARE
+    ) AS locked;
 
     v_now := forge_now();
 
@@ -123,6 +135,8 @@ BEGIN
             WHEN status IS NULL THEN 'PROPOSAL_UNKNOWN'
             WHEN status <> 'active' THEN 'PROPOSAL_NOT_ACTIVE'
             WHEN v_now > closes_at THEN 'VOTING_CLOSED'
+            -- It opened between the lock and this statement: no lock protects the ballot.
+            WHEN NOT proposal_id = ANY (v_open) THEN 'PROPOSAL_NOT_ACTIVE'
             WHEN choice IS NULL OR choice NOT IN ('for', 'against', 'abstain') THEN 'CHOICE_INVALID'
             WHEN NOT known THEN 'MEMBER_UNKNOWN'
             WHEN NOT active THEN 'MEMBER_INACTIVE'
@@ -142,7 +156,7 @@ BEGIN
             CASE WHEN code IS NULL THEN 'accepted' ELSE 'refused' END, code,
             CASE code
                 WHEN 'PROPOSAL_UNKNOWN' THEN 'there is no such proposal'
-                WHEN 'PROPOSAL_NOT_ACTIVE' THEN 'the proposal is ' || status || ', not active'
+                WHEN 'PROPOSAL_NOT_ACTIVE' THEN 'the proposal was not open for voting: it is ' || status
                 WHEN 'VOTING_CLOSED' THEN 'voting closed at ' || closes_at
                 WHEN 'CHOICE_INVALID' THEN 'a choice is for, against or abstain'
                 WHEN 'MEMBER_UNKNOWN' THEN 'there is no such member'

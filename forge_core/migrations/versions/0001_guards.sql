@@ -37,7 +37,7 @@ BEGIN
             USING ERRCODE = 'check_violation';
     END IF;
     IF NEW.status <> OLD.status AND NOT EXISTS (
-        SELECT FROM lifecycle_edges WHERE from_status = OLD.status AND to_status = NEW.status
+        SELECT FROM public.lifecycle_edges WHERE from_status = OLD.status AND to_status = NEW.status
     ) THEN
         RAISE EXCEPTION 'proposal % is % and cannot become %', OLD.id, OLD.status, NEW.status
             USING ERRCODE = 'check_violation';

@@ -174,6 +174,11 @@ CREATE TABLE members (
 );
 CREATE INDEX members_quarantine_ix ON members (id) WHERE level = 'QUARANTINE';
 
+CREATE TABLE named_locks (
+    name TEXT NOT NULL,
+    CONSTRAINT named_locks_pkey PRIMARY KEY (name)
+);
+
 CREATE TABLE overlays (
     id TEXT NOT NULL,
     name TEXT NOT NULL,
