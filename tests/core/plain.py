@@ -166,16 +166,18 @@ class Commonwealth:
             own_raise = payload["member"] == member and SCORES[after] > SCORES[before]
             if after in (before, "CORE") or own_raise:
                 return False
-        if type_ == "configuration" and payload["new_value"] == payload.get("old_value"):
+        if type_ == "configuration" and payload["new_value"] == self.against(payload):
             return False
         return self.may_propose(member, type_)
 
+    def against(self, payload: Mapping[str, Any]) -> object:
+        """The value a configuration is proposed against: the named one, else the present one."""
+        return payload.get("old_value", self.setting)
+
     def activate(self, id_: str, actor: str) -> bool:
         proposal = self.proposals[id_]
-        power = (
-            self.may_propose(actor, proposal.type)
-            if actor == proposal.proposer
-            else self.able(actor) and self.roles.get(actor) == "admin"
+        power = self.may_propose(proposal.proposer, proposal.type) and (
+            actor == proposal.proposer or (self.able(actor) and self.roles.get(actor) == "admin")
         )
         if proposal.status != "draft" or self.now >= proposal.created + 720 or not power:
             return False
@@ -251,11 +253,15 @@ class Commonwealth:
         if proposal.type == "policy":
             self.policies.add(id_)
         elif proposal.type == "configuration":
-            if payload.get("old_value") not in (None, self.setting):
+            if payload["old_value"] != self.setting:
                 return False
             self.setting = payload["new_value"]
         elif proposal.type == "trust_adjustment":
-            if self.levels.get(payload["member"]) != payload["current_trust"]:
+            before, after = payload["current_trust"], payload["new_trust"]
+            if self.levels.get(payload["member"]) != before:
+                return False
+            proposers = sum(SCORES[level] >= SCORES["TRUSTED"] for level in self.levels.values())
+            if SCORES[before] >= SCORES["TRUSTED"] > SCORES[after] and proposers <= 1:
                 return False
             self.levels[payload["member"]] = payload["new_trust"]
         else:

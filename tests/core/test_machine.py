@@ -174,6 +174,8 @@ class Machine(RuleBasedStateMachine):
         if not accepted:
             return multiple()
         id_ = str(answer.result["proposal_id"])
+        if type_ == "configuration":
+            payload = payload | {"old_value": self.model.against(payload)}
         self.model.proposals[id_] = Proposal(type_, payload, proposer, hours, self.model.now)
         return id_
 
