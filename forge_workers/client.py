@@ -347,7 +347,7 @@ class GovernanceClient:
                     raise
                 if time.monotonic() + pause > deadline:
                     raise Unavailable(
-                        f"the database did not answer within {self._patience:g} s"
+                        f"the database did not answer within {self._patience:g} s; is it running?"
                     ) from error
             time.sleep(pause)
             pause = min(pause * 2, 1.0)

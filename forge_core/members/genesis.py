@@ -56,7 +56,10 @@ def found(session: Session, founders: Sequence[Founder], *, sandbox: bool) -> No
     # Two at once: the second waits here and then sees the first one's instance.
     lock_name(session, "genesis")
     if session.execute(_FOUNDED).scalar_one():
-        raise Refused("ALREADY_FOUNDED", "this ledger has its founders; genesis happens once")
+        raise Refused(
+            "ALREADY_FOUNDED",
+            "this ledger has its founders; to begin another, use another FORGE_HOME",
+        )
     if not founders:
         raise Refused("NO_FOUNDERS", "name at least one founder, for example alice:CORE:admin")
     names = [require_id("founder", founder.id) for founder in founders]
