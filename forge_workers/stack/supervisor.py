@@ -101,10 +101,13 @@ class Handle:
     def wait_ready(self, probe: Callable[[], bool], seconds: float = 30.0) -> None:
         """Return when ``probe`` says yes; ``Unavailable`` when it keeps dying or time is up."""
         deadline = time.monotonic() + seconds
+        pause = _TICK
         while not probe():
             if self._quick_exits >= _HOPELESS or time.monotonic() > deadline:
                 raise Unavailable(f"{self.name} does not start: {self._last_words()}")
-            time.sleep(_TICK)
+            time.sleep(pause)
+            # A server that recovers from a crash logs each early visitor.
+            pause = min(pause * 1.5, 0.5)
 
     def look(self, now: float) -> bool:
         """For the supervisor's thread: reap, start; True when a process was started."""
