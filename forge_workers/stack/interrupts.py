@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,7 +26,9 @@ class Interrupts:
             self.hurry.set()
             return
         self.ending.set()
-        sys.stderr.write("stopping; Ctrl-C again ends everything at once\n")
+        # Unbuffered: the signal may arrive in the middle of a write, and a buffered stream refuses
+        # to be entered twice.
+        os.write(2, b"stopping; Ctrl-C again ends everything at once\n")
         raise KeyboardInterrupt
 
 
