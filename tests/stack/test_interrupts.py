@@ -23,9 +23,10 @@ def test_an_interrupt_in_the_middle_of_a_write_is_still_an_interrupt(monkeypatch
                 interrupts.receive(15, None)
             return len(data)
 
-    stream = io.TextIOWrapper(io.BufferedWriter(Interrupting()), write_through=True)
+    stream = io.TextIOWrapper(io.BufferedWriter(Interrupting()))
     monkeypatch.setattr(sys, "stderr", stream)
+    sys.stderr.write("serving until Ctrl-C\n")
     with pytest.raises(KeyboardInterrupt):
-        sys.stderr.write("serving until Ctrl-C\n")
+        sys.stderr.flush()
     stream.close()
     assert "stopping" in capfd.readouterr().err
