@@ -22,6 +22,7 @@ from sqlalchemy.exc import DBAPIError
 import forge_core
 from forge_core.database import Base, make_engine, migrate, transaction
 from forge_core.proposals.lifecycle import EDGES, FINAL, Status, edge_pairs
+from forge_core.proposals.model import Proposal
 from forge_core.wiring import COMMANDS
 from forge_workers.stack.postgres import SUPERUSER
 from forge_workers.stack.roles import create_database, drop_database
@@ -362,7 +363,7 @@ def test_nothing_about_a_final_proposal_changes(shared, status):
     id_ = f"final-{status}-{uuid.uuid4().hex}"
     insert_in(shared, status, id_)
     before = shared.image(id_)
-    columns = [column.name for column in Base.metadata.tables["proposals"].columns]
+    columns = [column.name for column in Proposal.__table__.columns]
 
     for column in columns:
         assert not attempt(
