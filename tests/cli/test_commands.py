@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from tests.cli.conftest import Forge
 from tests.core.factories import House
+from tests.support import until
 
 POLICY = ["--type", "policy", "--title", "Be kind", "--description", "To all."]
 
@@ -24,11 +23,7 @@ def opened(forge: Forge, served: House) -> str:
 
 def close(forge: Forge, house: House, proposal: str) -> None:
     assert forge("clock", "advance", "8d", "--as", "cora").status == 0
-    for _ in range(500):
-        if house.status(proposal) not in ("active", "queued"):
-            return
-        time.sleep(0.02)
-    pytest.fail("the proposal was not decided")
+    until(lambda: house.status(proposal) not in ("active", "queued"), seconds=60)
 
 
 def test_proposal_goes_from_draft_to_policy_in_force(
