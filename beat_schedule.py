@@ -15,6 +15,12 @@ BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         "schedule": 1.0,
         "options": {"queue": "maintenance", "expires": 30.0},
     },
+    # Promised ballots are sealed within 10 s; a batch of one second is large enough to be cheap.
+    "seal": {
+        "task": "ledger.seal",
+        "schedule": 1.0,
+        "options": {"queue": "ledger", "expires": 30.0},
+    },
     # Finished rows leave after 30 days; an hour is soon enough and keeps each piece small.
     "prune": {
         "task": "jobs.prune",

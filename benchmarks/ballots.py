@@ -73,7 +73,7 @@ def _ours(house: House, given: Sequence[rows.Given]) -> Pace:
         for batch in parts(given, BATCH):
             house.client.vote_many([Ballot(p, m, choice) for _, p, m, choice in batch])
         house.until(lambda: not house.number("SELECT count(*) FROM ballot_inbox"))
-    counted = house.number("SELECT count(*) FROM ledger_entries WHERE kind = 'ballot.counted'")
+    counted = house.number("SELECT count(*) FROM ledger_entries WHERE kind = 'ballot.cast'")
     assert counted == len(given), f"{counted} of {len(given)} ballots were counted"  # noqa: S101
     return pace()
 

@@ -1,7 +1,7 @@
 """The rows of counted ballots, written without the pipeline: what the two peers of ours write.
 
 Same tables and indexes (a second database with the same migrations), same values of the same
-length, same bytes and hashes by the same encoder. No rule is checked, no weight looked up, no job,
+length, same bytes by the same encoder. No rule is checked, no weight looked up, no job,
 lock or answer kept: the peers do less than the pipeline does.
 """
 
@@ -19,7 +19,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812  # a class in low
 from sqlalchemy.engine import make_url
 
 from forge_core.clock import rfc3339
-from forge_core.ledger.canonical import canonical_bytes, leaf_hash
+from forge_core.ledger.canonical import canonical_bytes
 
 DATABASE = "forge_peers"
 ISSUER = "bench"
@@ -45,9 +45,9 @@ _TAKE = """
         accepted_at, issuer, command_id
 """
 _LEDGER = """
-    INSERT INTO ledger_entries (kind, subject, body, leaf_hash)
-    SELECT 'ballot.counted', subject, convert_to(body, 'UTF8'), decode(leaf, 'hex')
-    FROM json_to_recordset(%s) AS given (subject text, body text, leaf text)
+    INSERT INTO ledger_entries (kind, subject, body)
+    SELECT 'ballot.cast', subject, convert_to(body, 'UTF8')
+    FROM json_to_recordset(%s) AS given (subject text, body text)
 """
 _HISTORY = """
     INSERT INTO ballots (ballot_id, proposal_id, member_id, choice, weight, accepted_at, issuer,
@@ -128,8 +128,8 @@ def write_one(cursor: Cursor, ballot: Given, number: int) -> None:
     )
     entry = _entry((number, proposal, member, choice, 1, moment, ISSUER, UUID(command)), now)
     cursor.execute(
-        "INSERT INTO ledger_entries (kind, subject, body, leaf_hash) VALUES ('ballot.counted', "
-        "%(subject)s, convert_to(%(body)s, 'UTF8'), decode(%(leaf)s, 'hex'))",
+        "INSERT INTO ledger_entries (kind, subject, body) VALUES ('ballot.cast', "
+        "%(subject)s, convert_to(%(body)s, 'UTF8'))",
         entry,
     )
     cursor.execute(
@@ -165,7 +165,7 @@ def _entry(row: tuple[object, ...], now: str) -> dict[str, str]:
     assert isinstance(accepted_at, datetime)  # noqa: S101  # the column's type
     body = canonical_bytes({
         "v": 1,
-        "kind": "ballot.counted",
+        "kind": "ballot.cast",
         "at": now,
         "actor": member,
         "subject": proposal,
@@ -178,4 +178,4 @@ def _entry(row: tuple[object, ...], now: str) -> dict[str, str]:
             "command": str(command),
         },
     })  # fmt: skip
-    return {"subject": str(proposal), "body": body.decode(), "leaf": leaf_hash(body).hex()}
+    return {"subject": str(proposal), "body": body.decode()}

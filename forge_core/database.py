@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -41,8 +42,25 @@ RETRYABLE_SQLSTATES = frozenset({
 })  # fmt: skip
 
 
+class Held(StrEnum):
+    """What a table's rows are to the ledger; every model says it (``class X(Base, held=...)``)."""
+
+    LEDGER = "ledger"
+    """The entries, their order and what is signed over them. It only grows."""
+    DERIVED = "derived"
+    """Written by folds of entries and nothing else; rebuilt from them and compared."""
+    KEPT = "kept"
+    """Texts that entries commit to; they can be erased."""
+    OPERATIONAL = "operational"
+    """Work in progress and what the house needs to run; nothing of it is history."""
+
+
 class Base(DeclarativeBase):
     """Every table of the house; constraints have predictable names."""
+
+    def __init_subclass__(cls, *, held: Held, **given: Any) -> None:
+        super().__init_subclass__(**given)
+        cls.__table__.info["held"] = held  # type: ignore[attr-defined]  # a Table it is
 
     type_annotation_map: ClassVar = {str: Text()}
     metadata = MetaData(
@@ -90,6 +108,21 @@ def transaction(engine: Engine) -> Iterator[Session]:
     """A session whose one transaction commits when the block ends, or rolls back."""
     with Session(engine, expire_on_commit=False) as session, session.begin():
         yield session
+
+
+@contextmanager
+def snapshot(engine: Engine) -> Iterator[Session]:
+    """A session for long looks: one moment of everything, no time limits, nothing kept.
+
+    It may make temporary tables; they go with it, for it never commits.
+    """
+    with engine.connect() as connection:
+        connection = connection.execution_options(isolation_level="REPEATABLE READ")
+        with Session(connection) as session:
+            for limit in ("statement_timeout", "idle_in_transaction_session_timeout"):
+                session.execute(text(f"SET LOCAL {limit} = 0"))
+            yield session
+            session.rollback()
 
 
 def is_retryable(error: BaseException) -> bool:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from sqlalchemy import text
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from forge_core.database import Base
+from forge_core.database import Base, Held
 
 
-class NamedLock(Base):
+class NamedLock(Base, held=Held.OPERATIONAL):
     """A name that was ever locked. Only the application's role can reach it."""
 
     __tablename__ = "named_locks"
@@ -22,9 +22,16 @@ class NamedLock(Base):
 
 _ENSURE = text("INSERT INTO named_locks (name) VALUES (:name) ON CONFLICT DO NOTHING")
 _LOCK = text("SELECT FROM named_locks WHERE name = :name FOR UPDATE")
+_TRY = text("SELECT 1 FROM named_locks WHERE name = :name FOR UPDATE SKIP LOCKED")
 
 
 def lock_name(session: Session, name: str) -> None:
     """Hold ``name`` until this transaction ends; others wait."""
     session.execute(_ENSURE, {"name": name})
     session.execute(_LOCK, {"name": name})
+
+
+def try_lock_name(session: Session, name: str) -> bool:
+    """Hold ``name`` until this transaction ends, unless somebody else does; says which."""
+    session.execute(_ENSURE, {"name": name})
+    return session.execute(_TRY, {"name": name}).scalar_one_or_none() is not None

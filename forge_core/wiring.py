@@ -1,16 +1,20 @@
-"""The one list of every package's capabilities, entry kinds, job kinds, chores and derivations."""
+"""The one list of every package's capabilities, tables, entry kinds, job kinds and derivations."""
 
 from __future__ import annotations
 
 from functools import partial
+from importlib import import_module
 from typing import Final
+
+from sqlalchemy import Table
 
 from forge_core.capabilities import rate_limits, values
 from forge_core.capabilities.registry import Registry
+from forge_core.database import Base, Held
 from forge_core.enforcement import execution
 from forge_core.jobs.kinds import Chore, Derivation, JobKind
 from forge_core.jobs.prune import prune
-from forge_core.ledger import instance
+from forge_core.ledger import erasure, instance, keys, received, sealing
 from forge_core.ledger.entries import EntryKind
 from forge_core.members import commands, delegation, electorate, genesis, imported, restrictions
 from forge_core.overlays import register
@@ -26,6 +30,9 @@ ENTRY_KINDS: Final[tuple[EntryKind, ...]] = (
     genesis.FOUNDED,
     genesis.ROLE_GRANTED,
     instance.CLOCK_ADVANCED,
+    keys.KEY_ANNOUNCED,
+    erasure.TEXT_ERASED,
+    received.COMMAND_RECEIVED,
     electorate.ADMITTED,
     electorate.LEVEL_CHANGED,
     restrictions.RESTRICTED,
@@ -42,14 +49,19 @@ ENTRY_KINDS: Final[tuple[EntryKind, ...]] = (
     opening.ACTIVATED,
     expiry.EXPIRED,
     cancelling.CANCELLED,
-    ballots.BALLOT_COUNTED,
-    ballots.BALLOT_UNCOUNTED,
+    ballots.BALLOT_CAST,
     tally_check.TALLY_CORRECTED,
     closing.DECIDED,
     closing.QUEUED,
     execution.EXECUTED,
     execution.FAILED,
 )
+
+# The packages' tables are declared by importing them; sorted, so that a key comes before its users.
+for _package in ("capabilities", "jobs", "ledger", "members", "overlays", "proposals", "voting"):
+    import_module(f"forge_core.{_package}.model")
+TABLES: Final[tuple[Table, ...]] = tuple(Base.metadata.sorted_tables)
+DERIVED: Final = tuple(table for table in TABLES if table.info["held"] is Held.DERIVED)
 
 COMMANDS: Final[tuple[JobKind, ...]] = (
     JobKind(
@@ -103,6 +115,7 @@ JOB_KINDS: Final[tuple[JobKind, ...]] = (
 
 CHORES: Final[tuple[Chore, ...]] = (
     Chore("votes.count", queue="votes", step=counting.count, backlog=counting.BACKLOG),
+    Chore("ledger.seal", queue="ledger", step=sealing.seal),
     Chore("jobs.prune", queue="maintenance", step=prune),
 )
 

@@ -12,6 +12,7 @@ CREATE ROLE forge_client LOGIN PASSWORD :'client';
 ALTER DATABASE forge OWNER TO forge_owner;
 REVOKE ALL ON DATABASE forge FROM PUBLIC;
 GRANT CONNECT ON DATABASE forge TO forge_migrate, forge_app, forge_client;
+GRANT TEMP ON DATABASE forge TO forge_app;
 ALTER ROLE forge_app SET statement_timeout = '15s';
 ALTER ROLE forge_app SET lock_timeout = '5s';
 ALTER ROLE forge_app SET idle_in_transaction_session_timeout = '10s';

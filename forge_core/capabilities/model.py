@@ -9,12 +9,12 @@ from sqlalchemy import BigInteger
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 from sqlalchemy.orm import Mapped, mapped_column
 
-from forge_core.database import Base
+from forge_core.database import Base, Held
 
 TIME = TIMESTAMP(timezone=True)
 
 
-class SettingValue(Base):
+class SettingValue(Base, held=Held.DERIVED):
     """The present value of a registered key that was ever changed; others stand at default."""
 
     __tablename__ = "setting_values"
@@ -26,7 +26,7 @@ class SettingValue(Base):
     changed_at: Mapped[datetime] = mapped_column(TIME)
 
 
-class Policy(Base):
+class Policy(Base, held=Held.DERIVED):
     """A policy in force: the text that was voted on, by its commitment."""
 
     __tablename__ = "policies"

@@ -28,6 +28,7 @@ POLICY_ADOPTED = EntryKind.of(
     INSERT INTO policies (proposal_id, title, text, adopted_at)
     SELECT subject, data ->> 'title', data ->> 'text', at FROM forge_entries(:ids)
     """,
+    texts=("title", "text"),
 )
 
 _VALUES = text("SELECT key, value FROM setting_values")

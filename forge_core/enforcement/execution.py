@@ -49,6 +49,7 @@ FAILED = EntryKind.of(
         end_reason = data ->> 'reason'
     FROM forge_entries(:ids) AS entry WHERE proposals.id = entry.subject
     """,
+    texts=("reason",),
 )
 
 STATEMENT_TIMEOUT = "57014"

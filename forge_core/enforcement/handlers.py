@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from forge_core.capabilities.registry import Registry
 from forge_core.capabilities.values import POLICY_ADOPTED, SETTING_CHANGED, lock_value
 from forge_core.errors import Refused
-from forge_core.ledger.entries import Entry, append, keep_texts
+from forge_core.ledger.entries import Entry, append
 from forge_core.members.electorate import change_level
 from forge_core.overlays.register import register, update
 from forge_core.proposals.locking import LockedProposal
@@ -61,10 +61,7 @@ def _configuration(run: Execution) -> None:
 def _policy(run: Execution) -> None:
     payload = run.payload
     assert isinstance(payload, Policy)  # noqa: S101
-    text = run.proposal.description
-    if payload.text is not None:
-        text = keep_texts(run.session, payload.text)[0]
-    data = {"title": run.proposal.title, "text": text}
+    data = {"title": run.proposal.title, "text": payload.text or run.proposal.description}
     append(
         run.session,
         [Entry(POLICY_ADOPTED, run.at, run.proposal.proposer, run.proposal.id, data)],

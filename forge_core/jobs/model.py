@@ -11,13 +11,13 @@ from sqlalchemy.dialects.postgresql import BYTEA, JSONB, TIMESTAMP
 from sqlalchemy.dialects.postgresql import UUID as PG_UUID
 from sqlalchemy.orm import Mapped, mapped_column
 
-from forge_core.database import Base
+from forge_core.database import Base, Held
 
 TIME = TIMESTAMP(timezone=True)
 STATES = ("pending", "running", "done", "refused", "failed", "dead", "superseded")
 
 
-class JobRow(Base):
+class JobRow(Base, held=Held.OPERATIONAL):
     """One piece of work, written in the transaction that calls for it.
 
     ``once`` keys are unique over all states, the others (coalescing) over pending rows only.
@@ -62,7 +62,7 @@ class JobRow(Base):
     message: Mapped[str | None]
 
 
-class CommandRow(Base):
+class CommandRow(Base, held=Held.OPERATIONAL):
     """A command id, once per issuer, with its content hash and its first answer.
 
     Kept for as long as the ledger lives: the same id and content get the first answer, other
@@ -84,7 +84,7 @@ class CommandRow(Base):
     result: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
 
 
-class DeadLetter(Base):
+class DeadLetter(Base, held=Held.OPERATIONAL):
     """A message that could not be processed, kept (bounded) so that a person can look at it."""
 
     __tablename__ = "dead_letters"

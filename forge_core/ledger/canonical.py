@@ -1,4 +1,4 @@
-"""The one encoder: RFC 8785 bytes, leaf hashes (RFC 9162) and commitments to text.
+"""The one encoder: RFC 8785 bytes, and commitments to text.
 
 Decimals, big integers and times are strings before they come here; ``rfc8785`` refuses what JSON
 cannot carry exactly.
@@ -52,9 +52,9 @@ def _is_plain(value: object) -> bool:
     return kind is int and -MOST_INT <= value <= MOST_INT  # type: ignore[operator]
 
 
-def leaf_hash(body: bytes) -> bytes:
-    """SHA-256(0x00 || body): the leaf hash of RFC 9162, section 2.1.1."""
-    return hashlib.sha256(b"\x00" + body).digest()
+def quoted(text: str) -> str:
+    """A string as canonical JSON writes it."""
+    return _ENCODER.encode(text)
 
 
 def commit(text: str, salt: bytes) -> str:

@@ -1,14 +1,15 @@
 """Entries and folds: every state change is an entry, and the entry makes the change.
 
-A use case decides and drafts entries; ``append`` stores their canonical bytes and leaf hash and
-runs the fold of each kind, in the caller's transaction. A fold is SQL over the stored bytes
+A use case decides and drafts entries; ``append`` stores their canonical bytes and runs the fold of
+each kind, in the caller's transaction. The database hashes the bytes, and notes that the entry
+waits for the sealer. A fold is SQL over the stored bytes
 (``forge_entries(:ids)``) and nothing else, so that live and in replay it writes the same rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import groupby
 from typing import Any
@@ -18,24 +19,47 @@ from sqlalchemy.orm import Session
 
 from forge_core.clock import rfc3339
 from forge_core.database import as_json, run
-from forge_core.ledger.canonical import canonical_bytes, commit, leaf_hash, new_salt
-
-VERSION = 1
+from forge_core.ledger.canonical import canonical_bytes, commit, new_salt
 
 
 @dataclass(frozen=True)
 class EntryKind:
     """A kind of entry and the statements that fold entries of it into derived rows.
 
-    Each statement reads ``forge_entries(:ids)``: id, at, actor, subject, data (jsonb).
+    Each statement reads ``forge_entries(:ids)``: id, at, actor, subject, data (jsonb), command; of
+    older versions as ``forge_upcast`` makes them. ``formerly`` are names that it upcasts to this
+    one. ``texts`` names the keys of ``data`` that hold commitments (one, a list, or null), by the
+    version from which they do. ``together``: its folds
+    may be given several entries on one subject at once.
     """
 
     name: str
     folds: tuple[TextClause, ...]
+    version: int = 1
+    formerly: tuple[str, ...] = ()
+    texts: Mapping[str, int] = field(default_factory=dict)
+    together: bool = False
 
     @classmethod
-    def of(cls, name: str, *folds: str) -> EntryKind:
-        return cls(name, tuple(text(fold) for fold in folds))
+    def of(
+        cls,
+        name: str,
+        *folds: str,
+        version: int = 1,
+        formerly: tuple[str, ...] = (),
+        texts: Mapping[str, int] | tuple[str, ...] = (),
+        together: bool = False,
+    ) -> EntryKind:
+        since = dict(texts) if isinstance(texts, Mapping) else dict.fromkeys(texts, 1)
+        return cls(name, tuple(text(f) for f in folds), version, formerly, since, together)
+
+    def commitments(self, document: Mapping[str, Any]) -> list[str]:
+        """The commitments to texts that the body of an entry of this kind carries."""
+        found: list[str] = []
+        for key, since in self.texts.items():
+            value = document["data"].get(key) if document["v"] >= since else None
+            found += value if isinstance(value, list) else [] if value is None else [value]
+        return found
 
 
 @dataclass(frozen=True)
@@ -52,7 +76,7 @@ class Entry:
     def body(self) -> bytes:
         """The bytes that are hashed; all that matters is inside them."""
         document = {
-            "v": VERSION,
+            "v": self.kind.version,
             "kind": self.kind.name,
             "at": rfc3339(self.at),
             "actor": self.actor,
@@ -65,11 +89,11 @@ class Entry:
 
 
 _INSERT = text("""
-    INSERT INTO ledger_entries (kind, subject, body, leaf_hash)
-    SELECT kind, subject, convert_to(body, 'UTF8'), decode(leaf, 'hex')
+    INSERT INTO ledger_entries (kind, subject, body)
+    SELECT kind, subject, convert_to(body, 'UTF8')
     FROM ROWS FROM (
-        json_to_recordset(CAST(:rows AS json)) AS (kind text, subject text, body text, leaf text)
-    ) WITH ORDINALITY AS given (kind, subject, body, leaf, position)
+        json_to_recordset(CAST(:rows AS json)) AS (kind text, subject text, body text)
+    ) WITH ORDINALITY AS given (kind, subject, body, position)
     ORDER BY position
     RETURNING id
 """)
@@ -89,15 +113,10 @@ def append(session: Session, entries: Sequence[Entry]) -> list[int]:
     """
     if not entries:
         return []
-    rows = []
-    for entry in entries:
-        body = entry.body()
-        rows.append({
-            "kind": entry.kind.name,
-            "subject": entry.subject,
-            "body": body.decode(),
-            "leaf": leaf_hash(body).hex(),
-        })  # fmt: skip
+    rows = [
+        {"kind": entry.kind.name, "subject": entry.subject, "body": entry.body().decode()}
+        for entry in entries
+    ]
     ids = [row.id for row in run(session, _INSERT, rows=as_json(rows))]
     for kind, members in groupby(zip(entries, ids, strict=True), key=lambda pair: pair[0].kind):
         fold(session, kind, [id_ for _, id_ in members])

@@ -1,4 +1,4 @@
-"""The steps of the members' commands: admit, restrict, release, delegate, revoke, import."""
+"""The steps of the members' commands: admit, restrict, delegate, import, erase and others."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from forge_core.clock import as_utc, forge_now, is_sandbox
 from forge_core.errors import Refused
 from forge_core.jobs.kinds import Job, JobKind, Outcome
+from forge_core.ledger.erasure import erase
 from forge_core.ledger.instance import advance_clock
 from forge_core.members import delegation, imported, restrictions
 from forge_core.members.electorate import (
@@ -128,6 +129,18 @@ def _import(session: Session, job: Job) -> Outcome:
     return Outcome.done(voters=len(roll))
 
 
+def _erase(session: Session, job: Job) -> Outcome:
+    _require_role(session, job.actor, Role.ADMIN)
+    erase(
+        session,
+        job.payload.get("commitment"),
+        actor=job.actor,
+        reason=_reason(job),
+        command=job.command,
+    )
+    return Outcome.done()
+
+
 def _advance(session: Session, job: Job) -> Outcome:
     """``seconds`` forward, or ``to`` a time; a time that is reached already changes nothing."""
     _require_role(session, job.actor, Role.ADMIN)
@@ -155,6 +168,7 @@ def job_kinds(proposal_types: Sequence[str]) -> tuple[JobKind, ...]:
         "members.revoke_delegation": lambda session, job: _revoke(session, job, scopes=scopes),
         "members.import_electorate": _import,
         "clock.advance": _advance,
+        "ledger.erase_text": _erase,
     }
     return tuple(
         JobKind(name, queue="proposals", step=_step(decide), together=False)

@@ -9,14 +9,14 @@ from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, SmallInte
 from sqlalchemy.dialects.postgresql import NUMERIC, TIMESTAMP
 from sqlalchemy.orm import Mapped, mapped_column
 
-from forge_core.database import Base
+from forge_core.database import Base, Held
 
 TIME = TIMESTAMP(timezone=True)
 LEVELS = ("CORE", "TRUSTED", "STANDARD", "SANDBOX", "QUARANTINE")
 ROLES = ("admin", "guardian", "reviewer", "operator")
 
 
-class Member(Base):
+class Member(Base, held=Held.DERIVED):
     """A member as of now. History is in ``member_levels``."""
 
     __tablename__ = "members"
@@ -32,7 +32,7 @@ class Member(Base):
     version: Mapped[int] = mapped_column(BigInteger)
 
 
-class MemberLevel(Base):
+class MemberLevel(Base, held=Held.DERIVED):
     """A member's level from an electorate version on; the roll of any version is read here."""
 
     __tablename__ = "member_levels"
@@ -46,7 +46,7 @@ class MemberLevel(Base):
     cause: Mapped[str]
 
 
-class MemberRole(Base):
+class MemberRole(Base, held=Held.DERIVED):
     """A power beyond voting: admin, guardian, reviewer or operator."""
 
     __tablename__ = "member_roles"
@@ -56,7 +56,7 @@ class MemberRole(Base):
     role: Mapped[str] = mapped_column(primary_key=True)
 
 
-class Restriction(Base):
+class Restriction(Base, held=Held.DERIVED):
     """A lease on a member's new commands; level, weight, roll and quorum base stay untouched."""
 
     __tablename__ = "restrictions"
@@ -69,7 +69,7 @@ class Restriction(Base):
     reason: Mapped[str]
 
 
-class Electorate(Base):
+class Electorate(Base, held=Held.DERIVED):
     """The one row that every change of membership, level or delegation goes through.
 
     Its lock makes version order commit order, and opening a proposal O(1): version and members
@@ -94,7 +94,7 @@ class Electorate(Base):
     quarantine: Mapped[int] = mapped_column(BigInteger)
 
 
-class DelegationEdge(Base):
+class DelegationEdge(Base, held=Held.DERIVED):
     """From a version on, a member's weight follows this edge for one type of proposal or all."""
 
     __tablename__ = "delegations"
@@ -119,7 +119,7 @@ class DelegationEdge(Base):
     expires_at: Mapped[datetime | None] = mapped_column(TIME)
 
 
-class ImportedElectorate(Base):
+class ImportedElectorate(Base, held=Held.DERIVED):
     """A roll from elsewhere: immutable and hashed once sealed, shared by proposals naming it."""
 
     __tablename__ = "imported_electorates"
@@ -131,7 +131,7 @@ class ImportedElectorate(Base):
     digest: Mapped[str | None]
 
 
-class ImportedWeight(Base):
+class ImportedWeight(Base, held=Held.DERIVED):
     """One voter of an imported roll. Zero is allowed: recorded, weighs nothing."""
 
     __tablename__ = "imported_weights"

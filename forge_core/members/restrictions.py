@@ -27,11 +27,13 @@ RESTRICTED = EntryKind.of(
     SET imposed_at = excluded.imposed_at, until = excluded.until,
         imposed_by = excluded.imposed_by, reason = excluded.reason
     """,
+    texts=("reason",),
 )
 
 RELEASED = EntryKind.of(
     "member.released",
     "DELETE FROM restrictions USING forge_entries(:ids) AS entry WHERE member_id = entry.subject",
+    texts=("reason",),
 )
 
 # Leases run on real time: a sandbox whose clock jumps frees nobody early.

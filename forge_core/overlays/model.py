@@ -8,12 +8,12 @@ from sqlalchemy import BigInteger, CheckConstraint
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 from sqlalchemy.orm import Mapped, mapped_column
 
-from forge_core.database import Base
+from forge_core.database import Base, Held
 
 TIME = TIMESTAMP(timezone=True)
 
 
-class Overlay(Base):
+class Overlay(Base, held=Held.DERIVED):
     """A registered overlay as of now."""
 
     __tablename__ = "overlays"

@@ -22,6 +22,8 @@ REGISTERED = EntryKind.of(
         (data ->> 'max_execution_ms')::bigint, actor, data ->> 'proposal', at
     FROM forge_entries(:ids)
     """,
+    version=2,
+    texts={"name": 2, "description": 2},
 )
 
 UPDATED = EntryKind.of(

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -25,6 +24,7 @@ from forge_core.members.electorate import MemberNow, members_now, require_member
 from forge_core.proposals.draft import Draft, check_draft
 from forge_core.proposals.payloads import (
     Configuration,
+    Payload,
     TrustAdjustment,
     payload_bytes,
     payload_hash,
@@ -50,6 +50,8 @@ CREATED = EntryKind.of(
     """
     INSERT INTO tallies (proposal_id) SELECT subject FROM forge_entries(:ids)
     """,
+    version=2,
+    texts={"title": 1, "description": 1, "reason": 1, "payload_texts": 2},
 )
 
 _ELECTORATES = text("""
@@ -80,9 +82,12 @@ def create(session: Session, jobs: Sequence[Job], *, registry: Registry) -> list
     return outcomes
 
 
-def proposal_id(issuer: str, command_id: str, content: dict[str, Any]) -> str:
-    """Deterministic: the same command with the same content names the same proposal."""
-    digest = hashlib.sha256(canonical_bytes({"issuer": issuer, "command": command_id, **content}))
+def proposal_id(issuer: str, command_id: str) -> str:
+    """Deterministic: a command, whose content never changes, names one proposal.
+
+    The content is not hashed into it: a guess at a text that was erased could be tried against it.
+    """
+    digest = hashlib.sha256(canonical_bytes({"issuer": issuer, "command": command_id}))
     return "p-" + digest.hexdigest()[:32]
 
 
@@ -150,20 +155,27 @@ def _entry(
         voting_hours=draft.voting_hours,
         changes_parameter=changes_parameter(draft.payload, registry),
     )
-    content = {
+    title, description, reason = keep_texts(session, draft.title, draft.description, draft.reason)
+    payload, payload_texts = _committed(session, draft.payload)
+    data = {
         "type": draft.type.value,
         "track": draft.track.value,
         "voting_hours": draft.voting_hours,
-        "payload": payload_bytes(draft.payload).decode(),
-        "payload_hash": payload_hash(draft.payload),
+        "title": title,
+        "description": description,
+        "reason": reason,
+        "payload": payload_bytes(payload).decode(),
+        "payload_hash": payload_hash(payload),
+        "payload_texts": payload_texts,
         "electorate": job.payload.get("electorate"),
-    }
-    texts = {"title": draft.title, "description": draft.description, "reason": draft.reason}
-    id_ = proposal_id(str(job.issuer), str(job.command_id), {**content, **texts})
-    kept = keep_texts(session, *texts.values())
-    data = {
-        **content,
-        **dict(zip(texts, kept, strict=True)),
         "lapses_at": rfc3339(now + terms.draft_lifetime),
     }
+    id_ = proposal_id(str(job.issuer), str(job.command_id))
     return Entry(CREATED, now, job.actor, id_, data, job.command)
+
+
+def _committed(session: Session, payload: Payload) -> tuple[Payload, list[str]]:
+    """The payload with commitments in place of its free texts, and these commitments."""
+    texts = {key: text for key in payload.TEXTS if (text := getattr(payload, key)) is not None}
+    kept = keep_texts(session, *texts.values()) if texts else []
+    return payload.model_copy(update=dict(zip(texts, kept, strict=True))), kept

@@ -10,14 +10,14 @@ from sqlalchemy import BigInteger, CheckConstraint, Index, Integer, text
 from sqlalchemy.dialects.postgresql import BYTEA, JSONB, NUMERIC, TIMESTAMP
 from sqlalchemy.orm import Mapped, mapped_column
 
-from forge_core.database import Base
+from forge_core.database import Base, Held
 from forge_core.proposals.lifecycle import Status
 
 TIME = TIMESTAMP(timezone=True)
 STATUSES = tuple(status.value for status in Status)
 
 
-class LifecycleEdge(Base):
+class LifecycleEdge(Base, held=Held.OPERATIONAL):
     """The edge table of ``lifecycle.py``, for the trigger that refuses every other change."""
 
     __tablename__ = "lifecycle_edges"
@@ -26,7 +26,7 @@ class LifecycleEdge(Base):
     to_status: Mapped[str] = mapped_column(primary_key=True)
 
 
-class Proposal(Base):
+class Proposal(Base, held=Held.DERIVED):
     """A proposal as of now. Title, description and reasons are commitments into ``texts``.
 
     Everything that decides about it is frozen here at opening: electorate version, weight table,
@@ -92,7 +92,7 @@ class Proposal(Base):
     end_reason: Mapped[str | None]
 
 
-class Effect(Base):
+class Effect(Base, held=Held.DERIVED):
     """The effect of a proposal's action, once per direction, whatever is delivered how often."""
 
     __tablename__ = "effects"

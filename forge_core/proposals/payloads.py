@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final
 
 import rfc8785
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
@@ -94,7 +94,11 @@ def _scalar(key: str) -> BeforeValidator:
 
 
 class _Payload(BaseModel):
+    """``TEXTS`` are the free texts: the ledger has their commitments in their place."""
+
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    TEXTS: ClassVar[tuple[str, ...]] = ()
 
 
 class Configuration(_Payload):
@@ -107,6 +111,8 @@ class Configuration(_Payload):
 
 class Policy(_Payload):
     """Enter a policy in the register; without ``text`` the proposal's description is the text."""
+
+    TEXTS = ("text",)
 
     text: Annotated[str | None, _text("text", TEXT_MOST)] = None
 
@@ -132,6 +138,8 @@ class TrustAdjustment(_Payload):
 
 class OverlayRegistration(_Payload):
     """Admit a new overlay. ``max_execution_ms`` bounds one of its runs, in milliseconds."""
+
+    TEXTS = ("name", "description")
 
     overlay: Annotated[str, _id("overlay")]
     name: Annotated[str, _text("name", NAME_MOST)]
@@ -165,6 +173,11 @@ _MODELS: Final[Mapping[ProposalType, type[Payload]]] = {
     ProposalType.OVERLAY_REGISTRATION: OverlayRegistration,
     ProposalType.OVERLAY_UPDATE: OverlayUpdate,
 }
+
+
+def free_texts(proposal_type: object) -> tuple[str, ...]:
+    """The keys of such a payload whose values are free text."""
+    return _MODELS[parse_type(proposal_type)].TEXTS
 
 
 def parse_payload(proposal_type: object, raw: object, registry: Registry) -> Payload:

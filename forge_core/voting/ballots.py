@@ -1,43 +1,47 @@
 """Ballots: from the inbox to the history, the effective ballots and the running counters.
 
-One entry a ballot. Whatever order ballots of one voter are folded in, the one with the greatest
-number is effective: numbers are given at acceptance, by one sequence.
+One entry a ballot, fixed to the last byte when the ballot is accepted: its leaf can be promised
+then. Whatever order ballots of one voter are folded in, the one with the greatest number is
+effective: numbers are given at acceptance, by one sequence.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.engine import Row
 from sqlalchemy.orm import Session
 
-from forge_core.clock import rfc3339
+from forge_core.clock import as_utc, rfc3339
 from forge_core.database import run
 from forge_core.ledger.entries import Entry, EntryKind, append
 
 # The proposal's row lock is held: nobody else changes its effective ballots or its tally.
-BALLOT_COUNTED = EntryKind.of(
-    "ballot.counted",
+#
+# A ballot that reached the ledger after its proposal was cancelled is history and no more.
+BALLOT_CAST = EntryKind.of(
+    "ballot.cast",
     """
     WITH entry AS MATERIALIZED (
-        SELECT subject AS proposal_id, actor AS member_id, (data ->> 'ballot')::bigint AS ballot_id,
-            data ->> 'choice' AS choice, (data ->> 'weight')::numeric AS weight,
+        SELECT cast_.subject AS proposal_id, cast_.actor AS member_id,
+            (data ->> 'ballot')::bigint AS ballot_id, data ->> 'choice' AS choice,
+            (data ->> 'weight')::numeric AS weight,
             (data ->> 'accepted_at')::timestamptz AS accepted_at,
-            data ->> 'issuer' AS issuer, (data ->> 'command')::uuid AS command_id
-        FROM forge_entries(:ids)
+            data ->> 'issuer' AS issuer, (data ->> 'command')::uuid AS command_id,
+            coalesce((data ->> 'counted')::boolean, proposals.status = 'active') AS counted
+        FROM forge_entries(:ids) AS cast_ JOIN proposals ON proposals.id = cast_.subject
     ), history AS (
         INSERT INTO ballots (ballot_id, proposal_id, member_id, choice, weight, accepted_at, issuer,
             command_id, counted)
         SELECT ballot_id, proposal_id, member_id, choice, weight, accepted_at, issuer, command_id,
-            true
+            counted
         FROM entry
     ), latest AS MATERIALIZED (
         SELECT DISTINCT ON (proposal_id, member_id)
             proposal_id, member_id, ballot_id, choice, weight
-        FROM entry ORDER BY proposal_id, member_id, ballot_id DESC
+        FROM entry WHERE counted ORDER BY proposal_id, member_id, ballot_id DESC
     ), earlier AS MATERIALIZED (
         SELECT effective.* FROM latest JOIN effective_ballots AS effective
             USING (proposal_id, member_id)
@@ -63,7 +67,7 @@ BALLOT_COUNTED = EntryKind.of(
             coalesce(sum(ballots) FILTER (WHERE choice = 'abstain'), 0) AS abstain_ballots
         FROM step GROUP BY proposal_id
     ), counted AS (
-        SELECT proposal_id, count(*) AS ballots FROM entry GROUP BY proposal_id
+        SELECT proposal_id, count(*) AS ballots FROM entry WHERE counted GROUP BY proposal_id
     )
     UPDATE tallies SET
         for_weight = tallies.for_weight + change.for_weight,
@@ -83,18 +87,8 @@ BALLOT_COUNTED = EntryKind.of(
     ) AS change USING (proposal_id)
     WHERE tallies.proposal_id = counted.proposal_id
     """,
-)
-
-BALLOT_UNCOUNTED = EntryKind.of(
-    "ballot.uncounted",
-    """
-    INSERT INTO ballots (ballot_id, proposal_id, member_id, choice, weight, accepted_at, issuer,
-        command_id, counted)
-    SELECT (data ->> 'ballot')::bigint, subject, actor, data ->> 'choice',
-        (data ->> 'weight')::numeric, (data ->> 'accepted_at')::timestamptz, data ->> 'issuer',
-        (data ->> 'command')::uuid, false
-    FROM forge_entries(:ids)
-    """,
+    formerly=("ballot.counted", "ballot.uncounted"),
+    together=True,
 )
 
 _TAKE = text("""
@@ -105,38 +99,45 @@ _TAKE = text("""
         )
         RETURNING ballot_id, proposal_id, member_id, choice, weight, accepted_at, issuer, command_id
     )
-    SELECT ballot_id::text AS ballot, proposal_id, member_id, choice, weight::text, accepted_at,
-        issuer, command_id::text AS command
+    SELECT ballot_id, proposal_id, member_id, choice, weight::text, accepted_at, issuer,
+        command_id::text AS command_id
     FROM taken ORDER BY ballot_id
 """)
 
 
-def count_ballots(
-    session: Session, proposals: Sequence[str], *, limit: int, at: datetime
-) -> list[str]:
+def count_ballots(session: Session, proposals: Sequence[str], *, limit: int) -> list[str]:
     """Move up to ``limit`` ballots of locked proposals out of the inbox and count them.
 
     Returns the proposal of each ballot moved, in ballot order. The caller holds the proposals'
     row locks (FOR NO KEY UPDATE or stronger).
     """
+    return _move(session, proposals, limit)
+
+
+def leave_uncounted(session: Session, proposal: str) -> None:
+    """Move what is left in the inbox of a proposal cancelled in this step to the history."""
+    _move(session, [proposal], None)
+
+
+def _move(session: Session, proposals: Sequence[str], limit: int | None) -> list[str]:
     rows = run(session, _TAKE, proposals=list(proposals), limit=limit)
-    append(session, [_entry(BALLOT_COUNTED, row, at) for row in rows])
+    append(session, [ballot_entry(row) for row in rows])
     return [row.proposal_id for row in rows]
 
 
-def leave_uncounted(session: Session, proposal: str, at: datetime) -> None:
-    """Move what is left in a cancelled proposal's inbox to the history, as not counted."""
-    rows = run(session, _TAKE, proposals=[proposal], limit=None)
-    append(session, [_entry(BALLOT_UNCOUNTED, row, at) for row in rows])
+def ballot_entry(ballot: Row[Any]) -> Entry:
+    """The entry of an accepted ballot; a function of what was accepted and of nothing else.
 
-
-def _entry(kind: EntryKind, row: Row[Any], at: datetime) -> Entry:
+    ``ballot``: ballot_id, proposal_id, member_id, choice, weight (text), accepted_at, issuer,
+    command_id.
+    """
+    accepted_at = as_utc(ballot.accepted_at)
     data = {
-        "ballot": row.ballot,
-        "choice": row.choice,
-        "weight": row.weight,
-        "accepted_at": rfc3339(row.accepted_at),
-        "issuer": row.issuer,
-        "command": row.command,
+        "ballot": str(ballot.ballot_id),
+        "choice": ballot.choice,
+        "weight": ballot.weight,
+        "accepted_at": rfc3339(accepted_at),
+        "issuer": ballot.issuer,
+        "command": str(ballot.command_id),
     }
-    return Entry(kind, at, row.member_id, row.proposal_id, data)
+    return Entry(BALLOT_CAST, accepted_at, ballot.member_id, ballot.proposal_id, data)

@@ -26,6 +26,7 @@ CANCELLED = EntryKind.of(
     UPDATE proposals SET status = 'cancelled', ended_at = entry.at, end_reason = data ->> 'reason'
     FROM forge_entries(:ids) AS entry WHERE proposals.id = entry.subject
     """,
+    texts=("reason",),
 )
 
 CANCELLABLE = (Status.DRAFT, Status.ACTIVE, Status.APPROVED, Status.QUEUED, Status.FAILED)
@@ -48,8 +49,8 @@ def cancel(session: Session, jobs: Sequence[Job]) -> list[Outcome]:
             raise Refused("PROPOSAL_STATUS", "the proposal is cancelled already")
         _check_may_cancel(proposal, require_member(known, job.actor), now)
         data = {"reason": keep_texts(session, reason)[0], "was": proposal.status.value}
-        leave_uncounted(session, proposal.id, now)
         append(session, [Entry(CANCELLED, now, job.actor, proposal.id, data, job.command)])
+        leave_uncounted(session, proposal.id)
         cancelled.add(proposal.id)
         return Outcome.done(proposal_id=proposal.id)
 

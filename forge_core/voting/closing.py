@@ -81,7 +81,7 @@ def close(session: Session, jobs: Sequence[Job]) -> list[Outcome]:
         and proposal.closes_at is not None
         and close_due(now, proposal.closes_at)
     }
-    if len(count_ballots(session, sorted(due), limit=MOST_BALLOTS, at=now)) == MOST_BALLOTS:
+    if len(count_ballots(session, sorted(due), limit=MOST_BALLOTS)) == MOST_BALLOTS:
         for row in run(session, _IN_INBOX, ids=sorted(due)):
             del due[row.proposal_id]
     for id_ in with_delegations(session, sorted(due))[MOST_DELEGATED:]:

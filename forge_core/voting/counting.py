@@ -8,7 +8,6 @@ from __future__ import annotations
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from forge_core.clock import forge_now
 from forge_core.database import run
 from forge_core.voting.ballots import count_ballots
 
@@ -51,6 +50,5 @@ def count(session: Session) -> bool:
     locked = [row.id for row in run(session, _LOCK, limit=MOST_PROPOSALS)]
     if not locked:
         return False
-    now = forge_now(session)
-    moved = count_ballots(session, locked, limit=MOST_BALLOTS, at=now)
+    moved = count_ballots(session, locked, limit=MOST_BALLOTS)
     return len(moved) == MOST_BALLOTS or len(locked) == MOST_PROPOSALS

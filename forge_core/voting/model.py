@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import NUMERIC, TIMESTAMP
 from sqlalchemy.dialects.postgresql import UUID as PG_UUID
 from sqlalchemy.orm import Mapped, mapped_column
 
-from forge_core.database import Base
+from forge_core.database import Base, Held
 
 TIME = TIMESTAMP(timezone=True)
 CHOICES = ("for", "against", "abstain")
@@ -24,7 +24,7 @@ CHOICES = ("for", "against", "abstain")
 BALLOT_NUMBERS = Sequence("ballot_numbers", metadata=Base.metadata, cache=1)
 
 
-class InboxBallot(Base):
+class InboxBallot(Base, held=Held.OPERATIONAL):
     """An accepted ballot that is not counted yet; its number is its order."""
 
     __tablename__ = "ballot_inbox"
@@ -40,7 +40,7 @@ class InboxBallot(Base):
     command_id: Mapped[UUID] = mapped_column(PG_UUID)
 
 
-class Ballot(Base):
+class Ballot(Base, held=Held.DERIVED):
     """A ballot of the history; ``counted`` is false for those a cancellation left behind."""
 
     __tablename__ = "ballots"
@@ -61,7 +61,7 @@ class Ballot(Base):
     counted: Mapped[bool]
 
 
-class EffectiveBallot(Base):
+class EffectiveBallot(Base, held=Held.DERIVED):
     """The last accepted ballot of a member on a proposal: at most one, by primary key."""
 
     __tablename__ = "effective_ballots"
@@ -77,7 +77,7 @@ class EffectiveBallot(Base):
     weight: Mapped[Decimal] = mapped_column(NUMERIC)
 
 
-class Tally(Base):
+class Tally(Base, held=Held.DERIVED):
     """Running counters over effective ballots, own weight only; closing recounts."""
 
     __tablename__ = "tallies"
@@ -99,7 +99,7 @@ class Tally(Base):
     revotes: Mapped[int] = mapped_column(BigInteger, server_default="0")
 
 
-class Recount(Base):
+class Recount(Base, held=Held.OPERATIONAL):
     """When a running tally was last compared with its ballots, and at how many re-votes."""
 
     __tablename__ = "recounts"

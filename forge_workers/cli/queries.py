@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from forge_core.database import run
 from forge_core.errors import Refused
+from forge_core.proposals.payloads import free_texts
 
 Row = Mapping[str, Any]
 
@@ -66,12 +67,14 @@ _RIVALS = text("""
     LIMIT 20
 """)
 
+_TEXTS = text("SELECT commitment, body FROM texts WHERE commitment = ANY(:commitments)")
+
 # The index on subjects leaves ballots out, and so does this history: there may be a million.
 _HISTORY = text("""
     SELECT id, kind, body ->> 'at' AS at, body ->> 'actor' AS actor, body -> 'data' AS data
     FROM (
         SELECT id, kind, convert_from(body, 'UTF8')::jsonb AS body
-        FROM ledger_entries WHERE subject = :subject AND kind <> 'ballot.counted'
+        FROM ledger_entries WHERE subject = :subject AND kind <> 'ballot.cast'
         ORDER BY id LIMIT 200
     ) AS entry
     ORDER BY id
@@ -114,8 +117,9 @@ _POLICIES = text("""
     LIMIT :limit
 """)
 _OVERLAYS = text("""
-    SELECT id, name, version, status, registered_by, proposal_id, changed_at
-    FROM overlays ORDER BY id
+    SELECT id, coalesce(texts.body, name) AS name, version, status, registered_by, proposal_id,
+        changed_at
+    FROM overlays LEFT JOIN texts ON commitment = name ORDER BY id
 """)
 
 _JOBS = text("""
@@ -154,10 +158,18 @@ def proposal(session: Session, identity: str) -> dict[str, Any]:
     if not rows:
         raise Refused("PROPOSAL_UNKNOWN", f"there is no proposal {identity[:200]!r}")
     found = dict(rows[0])
-    found["payload"] = json.loads(found["payload"])
+    found["payload"] = _with_texts(session, found["type"], json.loads(found["payload"]))
     found["rivals"] = [dict(row) for row in _rows(session, _RIVALS, id=identity)]
     found["history"] = [dict(row) for row in _rows(session, _HISTORY, subject=identity)]
     return found
+
+
+def _with_texts(session: Session, type_: str, payload: dict[str, Any]) -> dict[str, Any]:
+    """The payload with its free texts in place of their commitments; an erased one is None."""
+    keys = [key for key in free_texts(type_) if key in payload]
+    rows = _rows(session, _TEXTS, commitments=[payload[key] for key in keys]) if keys else []
+    known = {row["commitment"]: row["body"] for row in rows}
+    return payload | {key: known.get(payload[key]) for key in keys}
 
 
 def members(session: Session, *, level: str | None, limit: int) -> Sequence[Row]:

@@ -37,7 +37,7 @@ _BALLOT_ENTRIES = text("""
     SELECT count(*) AS entries, count(DISTINCT command) AS commands
     FROM (
         SELECT convert_from(body, 'UTF8')::jsonb -> 'data' ->> 'command' AS command
-        FROM ledger_entries WHERE kind = 'ballot.counted' AND subject = ANY(:ids)
+        FROM ledger_entries WHERE kind = 'ballot.cast' AND subject = ANY(:ids)
     ) AS ballot
 """)
 _DEPTHS = text("""

@@ -49,6 +49,8 @@ def create_database(server: PostgresServer, name: str, *, template: str = "templ
             *([] if cursor.fetchone() else [create]),
             "REVOKE ALL ON DATABASE {name} FROM PUBLIC",
             "GRANT CONNECT ON DATABASE {name} TO {logins}",
+            # A verification folds the ledger into temporary tables.
+            "GRANT TEMP ON DATABASE {name} TO forge_app",
         ):
             cursor.execute(
                 SQL(statement).format(

@@ -101,7 +101,7 @@ def assert_each_command_counted_once(
 ) -> None:
     entries = house.rows(
         "SELECT convert_from(body, 'UTF8')::jsonb -> 'data' ->> 'command' AS command"
-        " FROM ledger_entries WHERE kind = 'ballot.counted' AND subject = ANY(:ids)",
+        " FROM ledger_entries WHERE kind = 'ballot.cast' AND subject = ANY(:ids)",
         ids=list(proposals),
     )
     assert len(entries) == len(commands)

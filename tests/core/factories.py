@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -20,15 +21,20 @@ import psycopg2
 from psycopg2.extensions import connection as Connection  # noqa: N812  # a class in lower case
 from sqlalchemy import URL, Engine, make_url, text
 
-from forge_core.database import make_engine, transaction
+from forge_core.database import make_engine, snapshot, transaction
 from forge_core.ids import uuid7
 from forge_core.jobs.kinds import Chore, JobKind
 from forge_core.jobs.perform import Performed, perform, perform_chore
 from forge_core.jobs.sweep import derive, take_back_expired
+from forge_core.ledger.checkpoints import CheckpointFile, CheckpointSink, Signer, checkpoint
+from forge_core.ledger.discrepancy import Discrepancy
 from forge_core.ledger.entries import EntryKind, fold
+from forge_core.ledger.notes import SigningKey
+from forge_core.ledger.statements import Checkpoint
+from forge_core.ledger.verifying import Erased, Scope, verify
 from forge_core.members.genesis import Founder, found
 from forge_core.members.levels import Role, TrustLevel
-from forge_core.wiring import CHORES, DERIVATIONS, ENTRY_KINDS, JOB_KINDS
+from forge_core.wiring import CHORES, DERIVATIONS, DERIVED, ENTRY_KINDS, JOB_KINDS
 from forge_workers.stack.postgres import SUPERUSER, PostgresServer
 
 ISSUER = "tests"
@@ -36,20 +42,6 @@ KINDS: Mapping[str, JobKind] = {kind.name: kind for kind in JOB_KINDS}
 CHORE: Mapping[str, Chore] = {chore.name: chore for chore in CHORES}
 
 ENTRIES: Mapping[str, EntryKind] = {kind.name: kind for kind in ENTRY_KINDS}
-
-# Not made by folds: the ledger and what entries commit to, work in progress, and the schema's own.
-NOT_DERIVED = {
-    "alembic_version",
-    "ballot_inbox",
-    "commands",
-    "dead_letters",
-    "jobs",
-    "ledger_entries",
-    "lifecycle_edges",
-    "named_locks",
-    "recounts",
-    "texts",
-}
 
 FOUNDERS = (
     Founder("cora", TrustLevel.CORE, (Role.ADMIN,)),
@@ -125,6 +117,21 @@ class House:
             "payload": payload,
         }
         return self.submit_many([command], issuer=issuer)[0]
+
+    def submit_id(self, kind: str, actor: str, payload: object) -> UUID:
+        """Submit; returns the command's id."""
+        command_id = uuid7()
+        self.submit(kind, actor, payload, command_id=command_id)
+        return command_id
+
+    def receive(self, *command_ids: UUID, issuer: str = ISSUER) -> list[tuple[UUID, str, datetime]]:
+        """Have the ledger say that commands were received; returns id, kind, time of each."""
+        with transaction(self.client) as session:
+            rows = session.execute(
+                text("SELECT * FROM forge_receive_commands(:issuer, CAST(:ids AS uuid[]))"),
+                {"issuer": issuer, "ids": [str(id_) for id_ in command_ids]},
+            ).all()
+        return [(row.command_id, row.kind, row.accepted_at) for row in rows]
 
     def answer(self, command_id: UUID, *, issuer: str = ISSUER) -> Answer:
         with transaction(self.client) as session:
@@ -263,6 +270,24 @@ class House:
             if not sum(self.perform(kind).claimed for kind in KINDS):
                 return
 
+    def seal(self) -> None:
+        """Give every waiting entry its position."""
+        while self.perform("ledger.seal").full:
+            pass
+
+    def checkpoint(self, folder: Path) -> Checkpoint:
+        """Seal, sign and keep a copy in ``folder``, where the log's key lies."""
+        self.seal()
+        made = checkpoint(self.app, signer(folder), [CheckpointFile(folder / "checkpoints")])
+        assert made is not None
+        return made
+
+    def verify(self, *sinks: CheckpointSink, **given: Any) -> list[Discrepancy | Erased]:
+        """Everything that a verification reports."""
+        scope = Scope(ENTRY_KINDS, DERIVED, sinks, **given)
+        with snapshot(self.app) as session:
+            return list(verify(session, scope))
+
     # Looking
 
     @contextmanager
@@ -319,14 +344,12 @@ class House:
 
     def derived_rows(self) -> dict[str, list[object]]:
         """Every derived row; numbers by value, because 0.0 and 0 are the same weight."""
-        tables = self.sql("SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1")
         return {
-            table: [
+            table.name: [
                 json.loads(row, parse_float=Decimal, parse_int=Decimal)
                 for (row,) in self.sql(f"SELECT to_jsonb(t)::text FROM {table} AS t ORDER BY t")
             ]
-            for (table,) in tables
-            if table not in NOT_DERIVED
+            for table in DERIVED
         }
 
     def refold(self, *, ballots_at_once: bool = False) -> None:
@@ -337,7 +360,7 @@ class House:
             for name, run in groupby(entries, key=lambda row: str(row.kind)):
                 ids = [row.id for row in run]
                 # Entries of one kind may belong to different steps; any split of ballots will do.
-                together = ballots_at_once and name == "ballot.counted"
+                together = ballots_at_once and name == "ballot.cast"
                 for part in [ids] if together else [[id_] for id_ in ids]:
                     fold(session, ENTRIES[name], part)
 
@@ -347,6 +370,14 @@ class House:
             f"CREATE OR REPLACE FUNCTION forge_now() RETURNS timestamptz LANGUAGE sql "
             f"VOLATILE SECURITY DEFINER AS $$ SELECT timestamptz '{at.isoformat()}' $$"
         )
+
+
+def signer(folder: Path) -> Signer:
+    """The log's signer with its memory; its key is made when there is none."""
+    path = folder / "ledger-key"
+    if not path.exists():
+        path.write_text(SigningKey.generate("forge.test").to_text())
+    return Signer.load(path)
 
 
 def connect(url: URL) -> Connection:

@@ -589,7 +589,7 @@ def test_counting_that_was_killed_before_its_commit_counts_every_ballot_once(hou
 
     assert house.one("SELECT count(*) FROM ballot_inbox") == 0
     assert house.one("SELECT for_weight FROM tallies") == 11
-    assert len(house.entries("ballot.counted")) == 3
+    assert len(house.entries("ballot.cast")) == 3
 
 
 def test_a_failpoint_fires_once(house):

@@ -1,0 +1,17 @@
+"""Order, tree, checkpoints, keys, erasures: a ledger that anybody can verify."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import op
+from sqlalchemy import text
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    """A colon in the file is SQL's own, never a parameter."""
+    sql = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
+    op.execute(text(sql.replace(":", "\\:")))
