@@ -21,6 +21,24 @@ BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         "schedule": 1.0,
         "options": {"queue": "ledger", "expires": 30.0},
     },
+    # At least every 10 s while there is news, as promised; without news nothing is signed.
+    "checkpoint": {
+        "task": "ledger.checkpoint",
+        "schedule": 5.0,
+        "options": {"queue": "ledger", "expires": 30.0},
+    },
+    # Consumers hear of an entry a second or two after it is sealed.
+    "publish": {
+        "task": "ledger.publish",
+        "schedule": 1.0,
+        "options": {"queue": "ledger", "expires": 30.0},
+    },
+    # Some 50,000 entries a time: a ledger of a million is gone through in about ten minutes.
+    "verify": {
+        "task": "ledger.verify",
+        "schedule": 30.0,
+        "options": {"queue": "ledger", "expires": 60.0},
+    },
     # Finished rows leave after 30 days; an hour is soon enough and keeps each piece small.
     "prune": {
         "task": "jobs.prune",

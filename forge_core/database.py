@@ -116,13 +116,12 @@ def snapshot(engine: Engine) -> Iterator[Session]:
 
     It may make temporary tables; they go with it, for it never commits.
     """
-    with engine.connect() as connection:
-        connection = connection.execution_options(isolation_level="REPEATABLE READ")
-        with Session(connection) as session:
-            for limit in ("statement_timeout", "idle_in_transaction_session_timeout"):
-                session.execute(text(f"SET LOCAL {limit} = 0"))
-            yield session
-            session.rollback()
+    steady = engine.execution_options(isolation_level="REPEATABLE READ")
+    with Session(steady) as session:
+        for limit in ("statement_timeout", "idle_in_transaction_session_timeout"):
+            session.execute(text(f"SET LOCAL {limit} = 0"))
+        yield session
+        session.rollback()
 
 
 def is_retryable(error: BaseException) -> bool:

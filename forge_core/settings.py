@@ -37,6 +37,21 @@ class Settings:
     broker_url: str
     redis_url: str
 
+    @property
+    def ledger_key(self) -> Path:
+        """The key file that signs checkpoints; only the workers of the queue ``ledger`` need it."""
+        return _file("FORGE_LEDGER_KEY", self.home / "secrets" / "ledger-key")
+
+    @property
+    def promise_key(self) -> Path:
+        """The key file that signs promises; a service that hands out receipts needs it."""
+        return _file("FORGE_PROMISE_KEY", self.home / "secrets" / "promise-key")
+
+    @property
+    def checkpoint_file(self) -> Path:
+        """Where checkpoints are kept outside the database; best on a disk of somebody else's."""
+        return _file("FORGE_CHECKPOINT_FILE", self.home / "checkpoints")
+
     @classmethod
     def load(cls, home: Path | None = None) -> Self:
         """Environment first, then ``endpoints.json`` of the home; ``Misconfigured`` otherwise."""
@@ -56,6 +71,10 @@ class Settings:
                 + ", ".join(missing)
             )
         return cls(home=home, **{name: str(value) for name, value in found.items()})
+
+
+def _file(variable: str, default: Path) -> Path:
+    return Path(os.environ.get(variable) or default).absolute()
 
 
 def _endpoints(home: Path) -> dict[str, str]:

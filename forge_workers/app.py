@@ -8,13 +8,17 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
+import structlog
 from celery import Celery
 from celery.signals import worker_init
+from sqlalchemy.exc import DBAPIError
 
 from beat_schedule import BEAT_SCHEDULE
+from forge_core.database import describe, make_engine
 from forge_core.errors import Misconfigured
 from forge_core.settings import Settings
 from forge_workers import broker
+from forge_workers.processes import require_protected_ledger
 from forge_workers.queues import QUEUE_OF, QUEUES
 
 # What Flower reads. Everything else that a message could tell a worker to do is unregistered.
@@ -81,3 +85,20 @@ def _unregister_control_commands(**_: Any) -> None:
     for name in set(Panel.data) - READING_COMMANDS:
         del Panel.data[name]
         Panel.meta.pop(name, None)
+
+
+@worker_init.connect
+def _refuse_an_unprotected_ledger(**_: Any) -> None:
+    """A worker does not start where history could be rewritten.
+
+    A database that is away now is looked at by each pool process before it first uses it.
+    """
+    engine = make_engine(Settings.load().database_url, pool_size=1)
+    try:
+        require_protected_ledger(engine)
+    except Misconfigured as error:
+        raise SystemExit(f"this worker does not start: {error}") from error
+    except DBAPIError as error:
+        structlog.get_logger(__name__).warning("start.unchecked", error=describe(error))
+    finally:
+        engine.dispose()

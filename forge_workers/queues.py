@@ -9,11 +9,17 @@ from kombu import Queue
 from forge_core.wiring import CHORES, JOB_KINDS
 
 SWEEP: Final = "jobs.sweep"
+CHECKPOINT: Final = "ledger.checkpoint"
+VERIFY: Final = "ledger.verify"
+PUBLISH: Final = "ledger.publish"
 
 QUEUE_OF: Final = {
     **{kind.name: kind.queue for kind in JOB_KINDS},
     **{chore.name: chore.queue for chore in CHORES},
     SWEEP: "maintenance",
+    CHECKPOINT: "ledger",
+    VERIFY: "ledger",
+    PUBLISH: "ledger",
 }
 """The queue of every task. A wake-up names a task and nothing else."""
 

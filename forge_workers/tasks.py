@@ -18,8 +18,10 @@ from forge_core.jobs.record import woken
 from forge_core.jobs.sweep import LIMIT, derive, take_back_expired, wake_ups
 from forge_core.wiring import CHORES, DERIVATIONS, JOB_KINDS
 from forge_workers.app import app
+from forge_workers.ledger_events import publish
+from forge_workers.ledger_tasks import make_checkpoint, verify_some
 from forge_workers.processes import engine
-from forge_workers.queues import SWEEP
+from forge_workers.queues import CHECKPOINT, PUBLISH, SWEEP, VERIFY
 from forge_workers.waker import Waker
 
 log = structlog.get_logger(__name__)
@@ -72,8 +74,21 @@ def sweep() -> Performed:
     return Performed()
 
 
+def _outside(act: Callable[[], None]) -> Callable[[], Performed]:
+    """Work that acts outside the database, between transactions of its own."""
+
+    def performing() -> Performed:
+        act()
+        return Performed()
+
+    return performing
+
+
 for _kind in JOB_KINDS:
     _register(_kind.name, _job(_kind))
 for _one in CHORES:
     _register(_one.name, _chore(_one))
 _register(SWEEP, sweep)
+_register(CHECKPOINT, _outside(make_checkpoint))
+_register(VERIFY, _outside(verify_some))
+_register(PUBLISH, _outside(publish))

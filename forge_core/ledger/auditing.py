@@ -153,9 +153,8 @@ class TreeAudit:
             self.tiles.append(perfect_root(self._tail[:TILE]))
             del self._tail[:TILE]
 
-    def check_tiles(self, session: Session) -> Iterator[Discrepancy]:
-        """Stored tiles against those of what was read; upper levels when all of it was read."""
-        whole = self.first_tile == 0
+    def check_tiles(self, session: Session, *, whole: bool) -> Iterator[Discrepancy]:
+        """Stored tiles against those of what was read: all there may be, if it was the whole."""
         made: dict[tuple[int, int], bytes] = {}
         level, roots = 0, self.tiles
         while roots:

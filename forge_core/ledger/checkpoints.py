@@ -20,7 +20,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
 from forge_core.database import run, transaction
-from forge_core.errors import Inconsistent, Misconfigured
+from forge_core.errors import Inconsistent
 from forge_core.failpoints import reach
 from forge_core.ledger.keys import LOG, ensure_announced
 from forge_core.ledger.merkle import consistency_proof, root, verify_consistency
@@ -102,22 +102,13 @@ class Signer:
     memory: Path
 
     @classmethod
-    def load(cls, path: Path) -> Signer:
-        """From a key file. ``Misconfigured`` when there is none."""
-        try:
-            key = SigningKey.parse(path.read_text(encoding="utf-8").strip())
-        except FileNotFoundError as error:
-            raise Misconfigured(
-                f"there is no signing key at {path}; make one with `forge ledger keygen`"
-            ) from error
+    def beside(cls, path: Path, key: SigningKey) -> Signer:
+        """The signer whose memory lies beside its key file."""
         return cls(key, path.with_name(f"{path.name}.last"))
 
     def last(self) -> Note | None:
         """What was signed last."""
-        try:
-            return Note.parse(self.memory.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return None
+        return remembered(self.memory)
 
     def sign(self, draft: Draft) -> Note:
         """Sign what extends the last checkpoint, and remember it first.
@@ -125,13 +116,13 @@ class Signer:
         Signing the same twice gives the same note. ``Inconsistent`` for anything that does not
         extend it: entries were lost, changed or removed, and no signature shall cover that up.
         """
-        with self._alone():
+        with alone(self.memory):
             last = self.last()
             if last is not None:
                 self._require_extension(Checkpoint.parse(last.text), draft)
             note = sign_checkpoint(Checkpoint(self.key.name, draft.size, draft.root), self.key)
             if last is None or last.text != note.text:
-                self._remember(note)
+                remember(self.memory, note)
             return note
 
     @staticmethod
@@ -148,20 +139,31 @@ class Signer:
                 "that was signed; run `forge ledger verify`"
             )
 
-    def _remember(self, note: Note) -> None:
-        draft = self.memory.with_name(f"{self.memory.name}.new")
-        with draft.open("w", encoding="utf-8") as file:
-            file.write(note.to_text())
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(self.memory)
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Two processes with one key sign one after the other."""
-        with self.memory.with_name(f"{self.memory.name}.lock").open("a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+def remembered(memory: Path) -> Note | None:
+    """The note that was signed or seen last; None before the first."""
+    try:
+        return Note.parse(memory.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+
+
+def remember(memory: Path, note: Note) -> None:
+    """Replace the memory, whole; on return it survives a crash."""
+    draft = memory.with_name(f"{memory.name}.new")
+    with draft.open("w", encoding="utf-8") as file:
+        file.write(note.to_text())
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(memory)
+
+
+@contextmanager
+def alone(memory: Path) -> Iterator[None]:
+    """Two processes with one memory go one after the other."""
+    with memory.with_name(f"{memory.name}.lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def checkpoint(

@@ -16,7 +16,6 @@ from forge_core.database import run
 from forge_core.errors import Refused
 from forge_core.ledger.entries import Entry, EntryKind, append
 from forge_core.ledger.notes import KeyKind, Note, SigningKey, VerifierKey, sign_note
-from forge_core.ledger.statements import promise_key_name
 from forge_core.locks import lock_name
 
 LOG, PROMISES, WITNESS = "log", "promises", "witness"
@@ -97,11 +96,6 @@ def is_endorsed(vkey: str, role: str, replaces: str, endorsement: str) -> bool:
     new, old = VerifierKey.parse(vkey), VerifierKey.parse(replaces)
     note = Note.parse(endorsement)
     return note.text == endorsement_text(new, role) and note.signed_by(old)
-
-
-def origin_of(key: VerifierKey, role: str) -> str:
-    """The origin that a key speaks for."""
-    return key.name if role == LOG else key.name.removesuffix(promise_key_name(""))
 
 
 def _announce(  # an entry's fields

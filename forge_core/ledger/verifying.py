@@ -33,7 +33,7 @@ FREQUENT = "ballot.cast"
 Progress = Callable[[str, int], None]
 
 
-def _quiet(_what: str, _entries: int) -> None:
+def quiet(_what: str, _entries: int) -> None:
     pass
 
 
@@ -92,7 +92,7 @@ class Scope:
 
 
 def verify(
-    session: Session, scope: Scope, progress: Progress = _quiet
+    session: Session, scope: Scope, progress: Progress = quiet
 ) -> Iterator[Discrepancy | Erased]:
     """Everything, in the snapshot of a REPEATABLE READ transaction whose role may make temp tables.
 
@@ -110,7 +110,7 @@ def verify(
 def verify_prefix(session: Session, audit: TreeAudit, end: int) -> Iterator[Discrepancy]:
     """Order, leaves and tiles from where ``audit`` stands to ``end``: a piece of a whole."""
     yield from audit.read(session, end)
-    yield from audit.check_tiles(session)
+    yield from audit.check_tiles(session, whole=False)
 
 
 # Checkpoints
@@ -224,7 +224,7 @@ def _tree(session: Session, notes: _Notes, progress: Progress) -> Iterator[Discr
     for end in range(0, size + CHUNK, CHUNK):
         yield from audit.read(session, min(end, size))
         progress("order, leaves and tree", audit.frontier.size)
-    yield from audit.check_tiles(session)
+    yield from audit.check_tiles(session, whole=True)
     for where, checkpoint in notes.checkpoints:
         if checkpoint.size > size:
             yield Discrepancy(
@@ -362,7 +362,7 @@ def compare_all(
     tables: Iterable[Table],
     live: tuple[Session, str],
     rebuilt: tuple[Session, str],
-    progress: Progress = _quiet,
+    progress: Progress = quiet,
 ) -> Iterator[Discrepancy]:
     """Every derived table against its rebuilt twin."""
     for table in tables:

@@ -12,8 +12,10 @@ from forge_workers.cli import (
     clock,
     delegate,
     doctor,
+    events,
     genesis,
     jobs,
+    ledger,
     member,
     migrate,
     processes,
@@ -67,8 +69,10 @@ app.add_typer(member.app, name="member")
 app.add_typer(setting.app, name="setting")
 app.add_typer(registers.policy, name="policy")
 app.add_typer(registers.overlay, name="overlay")
+app.add_typer(ledger.app, name="ledger")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(clock.app, name="clock")
+app.add_typer(events.app, name="events")
 app.command("genesis")(genesis.genesis)
 app.command("migrate")(migrate.migrate)
 app.command("doctor")(doctor.doctor)

@@ -139,6 +139,9 @@ _DEAD_LETTERS = text("""
     SELECT id, received_at, queue, reason, headers, body FROM dead_letters
     ORDER BY id DESC LIMIT :limit
 """)
+_LEDGER_KEYS = text("""
+    SELECT role, vkey, replaces, announced_at FROM ledger_keys ORDER BY announced_at, vkey
+""")
 _CLOCK = text("""
     SELECT forge_now() AS now, clock_timestamp() AS real, sandbox, clock_offset AS ahead
     FROM instance
@@ -226,6 +229,11 @@ def job(session: Session, identity: int) -> Row:
 def dead_letters(session: Session, *, limit: int) -> Sequence[Row]:
     """List the newest messages that could not be processed."""
     return _rows(session, _DEAD_LETTERS, limit=limit)
+
+
+def ledger_keys(session: Session) -> Sequence[Row]:
+    """List the keys that the ledger names, oldest first."""
+    return _rows(session, _LEDGER_KEYS)
 
 
 def clock(session: Session) -> Row:

@@ -43,6 +43,8 @@ class Worker:
 WORKERS = (
     Worker("decide", ("proposals", "closure", "execution", "recounts", "maintenance"), 2),
     Worker("count", ("votes",), 2),
+    # Sealing is promised within seconds: a long verification must not be in its way.
+    Worker("ledger", ("ledger",), 2),
 )
 
 

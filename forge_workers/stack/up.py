@@ -12,8 +12,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TextIO
 
-from forge_core.database import migrate
+from forge_core.database import make_engine, migrate
 from forge_core.settings import VARIABLES, Settings, forge_home
+from forge_workers.keyfiles import make_key_files
+from forge_workers.processes import require_protected_ledger
 from forge_workers.stack.external import Given
 from forge_workers.stack.flower import FIRST_CHOICE, USER, FlowerServer
 from forge_workers.stack.house import WORKERS, Worker, beat_arguments, worker_program
@@ -58,7 +60,10 @@ def running_stack(
     Yields when everything is ready. Raises ``Unavailable`` with one sentence.
     """
     with embedded_servers(home, given=given, console=console, hurry=hurry) as servers:
-        migrate(servers.settings().migrate_database_url)
+        settings = servers.settings()
+        migrate(settings.migrate_database_url)
+        _check_ledger(settings)
+        make_key_files(settings, origin=f"forge-{servers.home.identity}")
         stack = Stack(servers, _flower(servers) if flower else None)
         _publish(stack)
         try:
@@ -130,6 +135,14 @@ def _start(stack: Stack, workers: tuple[Worker, ...], *, beat: bool) -> None:
         stack.handle(name).wait_ready(marker.exists, _WORKERS_START)
     if stack.flower is not None:
         stack.handle("flower").wait_ready(stack.flower.answers, _WORKERS_START)
+
+
+def _check_ledger(settings: Settings) -> None:
+    engine = make_engine(settings.database_url, pool_size=1)
+    try:
+        require_protected_ledger(engine)
+    finally:
+        engine.dispose()
 
 
 def _flower(servers: Servers) -> FlowerServer:

@@ -377,7 +377,7 @@ def signer(folder: Path) -> Signer:
     path = folder / "ledger-key"
     if not path.exists():
         path.write_text(SigningKey.generate("forge.test").to_text())
-    return Signer.load(path)
+    return Signer.beside(path, SigningKey.parse(path.read_text()))
 
 
 def connect(url: URL) -> Connection:

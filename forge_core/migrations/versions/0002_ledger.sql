@@ -82,6 +82,8 @@ CREATE TABLE ledger_audits (
     CONSTRAINT ledger_audits_pkey PRIMARY KEY (id),
     CONSTRAINT ledger_audits_single_check CHECK (id = 1)
 );
+INSERT INTO ledger_audits (id, position, frontier, began_at, findings)
+VALUES (1, 0, '[]', clock_timestamp(), '[]');
 
 DROP INDEX ledger_entries_subject_ix;
 CREATE INDEX ledger_order_leaf_ix ON ledger_order USING hash (leaf_hash);
