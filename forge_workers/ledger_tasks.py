@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 
 import structlog
+from sqlalchemy import Engine
 
 from forge_core.database import transaction
 from forge_core.errors import Inconsistent, Misconfigured, Refused
@@ -17,7 +18,6 @@ from forge_core.ledger.rolling import verify_piece
 from forge_core.members.genesis import is_founded
 from forge_core.settings import Settings
 from forge_workers.keyfiles import load_key
-from forge_workers.processes import engine
 
 log = structlog.get_logger(__name__)
 
@@ -35,31 +35,30 @@ def checkpoint_sinks(settings: Settings) -> list[CheckpointSink]:
     return [CheckpointFile(settings.checkpoint_file), *others]
 
 
-def make_checkpoint() -> None:
+def make_checkpoint(engine: Engine, settings: Settings) -> None:
     """``ledger.checkpoint``. Safe to repeat, and to kill anywhere: see ``checkpoint``."""
-    settings = Settings.load()
     try:
         signer = Signer.beside(settings.ledger_key, load_key(settings.ledger_key))
         if settings.promise_key.exists():
-            _announce_promises(load_key(settings.promise_key))
-        checkpoint(engine(), signer, checkpoint_sinks(settings))
+            _announce_promises(engine, load_key(settings.promise_key))
+        checkpoint(engine, signer, checkpoint_sinks(settings))
     except (Inconsistent, Misconfigured, Refused) as error:
         # Not repaired, not hidden, and tried again: doctor and the next run say it too.
         log.error("checkpoint.refused", code=error.code, reason=str(error))  # noqa: TRY400
 
 
-def verify_some() -> None:
+def verify_some(engine: Engine, settings: Settings) -> None:
     """``ledger.verify``: a piece of the rolling verification. Safe to repeat: see ``rolling``."""
-    sinks = checkpoint_sinks(Settings.load())
-    with transaction(engine()) as session:
+    sinks = checkpoint_sinks(settings)
+    with transaction(engine) as session:
         found = verify_piece(session, sinks)
     for one in found:
         log.error("ledger.discrepancy", where=one.where, position=one.position, meaning=one.meaning)
 
 
-def _announce_promises(key: SigningKey) -> None:
+def _announce_promises(engine: Engine, key: SigningKey) -> None:
     """Once there is a ledger, it names the key whose promises it keeps."""
-    with transaction(engine()) as session:
+    with transaction(engine) as session:
         if is_founded(session):
             ensure_announced(session, key.verifier, PROMISES)
 

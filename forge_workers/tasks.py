@@ -16,6 +16,7 @@ from forge_core.jobs.kinds import Chore, JobKind
 from forge_core.jobs.perform import Performed, perform, perform_chore
 from forge_core.jobs.record import woken
 from forge_core.jobs.sweep import LIMIT, derive, take_back_expired, wake_ups
+from forge_core.settings import Settings
 from forge_core.wiring import CHORES, DERIVATIONS, JOB_KINDS
 from forge_workers.app import app
 from forge_workers.ledger_events import publish
@@ -89,6 +90,6 @@ for _kind in JOB_KINDS:
 for _one in CHORES:
     _register(_one.name, _chore(_one))
 _register(SWEEP, sweep)
-_register(CHECKPOINT, _outside(make_checkpoint))
-_register(VERIFY, _outside(verify_some))
+_register(CHECKPOINT, _outside(lambda: make_checkpoint(engine(), Settings.load())))
+_register(VERIFY, _outside(lambda: verify_some(engine(), Settings.load())))
 _register(PUBLISH, _outside(publish))

@@ -457,7 +457,7 @@ UNTRUE = {
     "decided twice": [*ENTRIES, ENTRIES[-1]],
     "an entry that is not canonical": [CREATED.replace(":", ": ", 1), *ENTRIES[1:]],
     "an entry with a key too much": [*ENTRIES, entry("x", 1, {}, z="1")],
-    "an entry of another version": [*ENTRIES, entry("x", 1, {}, v=2)],
+    "an entry of another version": [*ENTRIES, entry("text.erased", 1, {}, v=2)],
     "an entry with keys out of order": [*ENTRIES, '{"v":1,"actor":"a"}'],
     "an entry with floats": [*ENTRIES, entry("x", 1, {"n": 1.5})],
     "an entry with a key twice": [*ENTRIES, entry("x", 1, {"n": 1}).replace("{", '{"n":1,', 2)],
