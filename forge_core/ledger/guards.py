@@ -29,7 +29,11 @@ _POWERS = text("""
             UNION SELECT rolname::text FROM pg_roles WHERE rolname IN ('forge_app', 'forge_client')
         ) AS role
     WHERE schemaname = 'public' AND tablename = ANY(:tables)
-        AND has_table_privilege(role.name, format('public.%I', tablename), power.name)
+        AND CASE power.name
+            WHEN 'UPDATE'
+            THEN has_any_column_privilege(role.name, format('public.%I', tablename), 'UPDATE')
+            ELSE has_table_privilege(role.name, format('public.%I', tablename), power.name)
+        END
     UNION ALL
     SELECT current_user::text, tablename, 'owner'
     FROM pg_tables

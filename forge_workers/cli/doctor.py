@@ -14,11 +14,13 @@ from sqlalchemy import Engine, text
 
 from forge_core.database import MIGRATIONS, make_engine
 from forge_core.errors import Unavailable
+from forge_core.ledger.guards import problems
 from forge_core.settings import VARIABLES, Settings
 from forge_workers.cli.output import AsJson, print_json, standard_output
 from forge_workers.reading import reading
 from forge_workers.stack.external import Given
 
+MANY = 100_000  # entries: minutes of the fastest voting there is
 LATE = 30  # seconds that work may wait or a deadline be past before somebody should look
 
 _OLDEST_JOB = text("""
@@ -33,11 +35,10 @@ _MOST_OVERDUE = text("""
 _DEAD = text("SELECT count(*) FROM jobs WHERE state = 'dead'")
 _LETTERS = text("SELECT count(*) FROM dead_letters")
 _FOUNDED = text("SELECT CASE WHEN sandbox THEN 'a sandbox' ELSE 'production' END FROM instance")
-_LEDGER_GRANTS = text("""
-    SELECT coalesce(string_agg(power, ', '), '')
-    FROM unnest(ARRAY['UPDATE', 'DELETE', 'TRUNCATE']) AS power
-    WHERE has_table_privilege('ledger_entries', power)
-""")
+_UNSEALED = text("SELECT count(*) FROM ledger_unsealed")
+_SEALED = text("SELECT coalesce(max(position) + 1, 0) FROM ledger_order")
+_SIGNED = text("SELECT coalesce(max(size), 0) FROM ledger_checkpoints")
+_FINDINGS = text("SELECT jsonb_array_length(findings) FROM ledger_audits")
 _CLIENT_GRANTS = text("""
     SELECT count(*) FROM pg_tables
     WHERE schemaname = 'public' AND has_table_privilege(format('%I.%I', schemaname, tablename),
@@ -101,13 +102,15 @@ def _examine_database(engine: Engine) -> Iterator[Finding]:
 
         founded = value(_FOUNDED)
         yield Finding("genesis", founded is not None, str(founded or "none"), "run `forge genesis`")
-        grants = str(value(_LEDGER_GRANTS))
+        wrong = problems(session)
         yield Finding(
             "ledger",
-            not grants,
-            f"this role may {grants}" if grants else "can only be read and added to",
-            "use the role forge_app in FORGE_DATABASE_URL",
+            not wrong,
+            "; ".join(wrong) or "can only be read and added to",
+            "use the role forge_app in FORGE_DATABASE_URL, and see docs/ledger.md",
         )
+        counts = (int(str(value(q))) for q in (_UNSEALED, _SEALED, _SIGNED, _FINDINGS))
+        yield from _examine_ledger(*counts)
         lateness: dict[str, tuple[object, str]] = {
             "oldest waiting job": (value(_OLDEST_JOB), "is a worker running for each queue?"),
             "oldest uncounted ballot": (value(_OLDEST_BALLOT), "is a worker serving votes?"),
@@ -120,6 +123,24 @@ def _examine_database(engine: Engine) -> Iterator[Finding]:
         dead = value(_DEAD)
         yield Finding("dead jobs", dead == 0, str(dead), "see `forge jobs dead`")
         yield Finding("dead letters", True, str(value(_LETTERS)))
+
+
+def _examine_ledger(unsealed: int, sealed: int, signed: int, findings: int) -> Iterator[Finding]:
+    yield Finding(
+        "unsealed entries",
+        unsealed < MANY,
+        f"{unsealed:,}",
+        "are beat and a worker for the queue ledger up?",
+    )
+    yield Finding(
+        "signed entries",
+        sealed - signed < MANY and (signed > 0 or sealed == 0),
+        f"{signed:,} of {sealed:,}",
+        "has the worker for ledger its key? see its log for checkpoint.refused",
+    )
+    yield Finding(
+        "verification", findings == 0, f"{findings} discrepancies", "run `forge ledger verify`"
+    )
 
 
 def _examine_client_role(engine: Engine) -> Iterator[Finding]:

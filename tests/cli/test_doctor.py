@@ -41,6 +41,14 @@ TROUBLES = {
         (1, 'p', 'm', 'for', 1, now() - interval '1 h', 'i', gen_random_uuid())
     """,
     "ledger": "GRANT UPDATE ON ledger_entries TO forge_app",
+    "verification": "UPDATE ledger_audits SET findings = '[{}]'",
+    "signed entries": """
+        INSERT INTO ledger_order (position, entry_id, leaf_hash)
+        SELECT row_number() OVER () - 1, id, leaf_hash FROM ledger_entries
+    """,
+    "unsealed entries": """
+        INSERT INTO ledger_unsealed SELECT n FROM generate_series(1000, 101000) AS n
+    """,
     "client role": "GRANT SELECT ON texts TO forge_client",
     "schema": "UPDATE alembic_version SET version_num = '0000'",
 }
