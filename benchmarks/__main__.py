@@ -11,7 +11,7 @@ from functools import partial
 
 from rich.console import Console
 
-from benchmarks import ballots, closing, commands, memory, opening, ready, recounts
+from benchmarks import ballots, closing, commands, ledger, memory, opening, ready, recounts
 from benchmarks.figure import Figure, show
 from benchmarks.house import House, running_house
 
@@ -25,6 +25,9 @@ FULL: Mapping[str, Measure] = {
     "closing": lambda house: closing.measure(house, proposals=10_000),
     "recount": lambda house: recounts.measure(house, ballots=1_000_000),
     "opening": lambda house: opening.measure(house, members=1_000_000),
+    "ledger": lambda house: ledger.measure(
+        house, entries=1_000_000, appended=100_000, ballots=200_000
+    ),
 }
 # Small enough for a test: whether they run, not what they show.
 QUICK: Mapping[str, Measure] = {
@@ -34,6 +37,7 @@ QUICK: Mapping[str, Measure] = {
     "closing": lambda house: closing.measure(house, proposals=50),
     "recount": lambda house: recounts.measure(house, ballots=5_000),
     "opening": lambda house: opening.measure(house, members=1_000),
+    "ledger": lambda house: ledger.measure(house, entries=3_000, appended=4_000, ballots=300),
 }
 READY = "ready"
 

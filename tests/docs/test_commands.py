@@ -8,13 +8,16 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner, Result
 
+import forge_verify
 from forge_core.settings import Settings
 from forge_workers.cli.app import app
 from forge_workers.stack.up import running_stack
@@ -23,6 +26,14 @@ ROOT = Path(__file__).parents[2]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 BLOCK = re.compile(r"^```console *([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`((?:\.venv/bin/)?forge [a-z][^`]*|make [a-z][^`]*)`")
+
+
+VERIFIER = typer.Typer()
+
+
+@VERIFIER.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def _verify(context: typer.Context) -> None:
+    raise typer.Exit(forge_verify.main(context.args))
 
 
 @dataclass(frozen=True)
@@ -59,18 +70,38 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def run(home: Path, command: str) -> Result:
     """In this process: starting Python for each line would take longer than all the rest."""
     words = shlex.split(command)
+    if words[:2] == [".venv/bin/python", "forge_verify.py"]:
+        return CliRunner().invoke(VERIFIER, words[2:])
     assert words[0] == ".venv/bin/forge", f"the docs show an unknown command: {command}"
     environment = {"FORGE_HOME": str(home), "COLUMNS": "200"}
     return CliRunner().invoke(app, words[1:], env=environment)
 
 
+def wait_signed(home: Path) -> str:
+    """The ledger's worker seals and signs by itself; returns the log's key."""
+    for _ in range(120):
+        done = run(home, ".venv/bin/forge doctor --json")
+        found = {one["what"]: one["found"] for one in json.loads(done.stdout)}
+        signed, _, sealed = found["signed entries"].partition(" of ")
+        if found["unsealed entries"] == "0" and signed == sealed:
+            keys = json.loads(run(home, ".venv/bin/forge ledger keys list --json").stdout)
+            return str(next(key["vkey"] for key in keys if key["role"] == "log"))
+        time.sleep(0.25)
+    pytest.fail("the ledger was not signed")
+
+
 @pytest.mark.processes
-def test_the_tour_does_what_it_says(home: Path) -> None:
-    proposal = ""
+def test_the_tour_does_what_it_says(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    proposal = vkey = ""
     for shown in shown_commands():
         if "tour" not in shown.words:
             continue
-        done = run(home, shown.command.replace("PROPOSAL", proposal))
+        if "signed" in shown.words:
+            vkey = wait_signed(home)
+        done = run(home, shown.command.replace("PROPOSAL", proposal).replace("VKEY", vkey))
         wanted = 1 if "refused" in shown.words else 0
         assert done.exit_code == wanted, (shown.command, done.output)
         if created := re.search(r"p-[0-9a-f]{32}", done.stdout):
@@ -90,8 +121,9 @@ def wait_executed(home: Path, proposal: str) -> None:
 
 
 @pytest.mark.processes
-def test_the_client_page_runs_as_it_stands(home: Path) -> None:
-    page = (ROOT / "docs" / "client.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize(("name", "begins"), [("client", "True "), ("ledger", "{")])
+def test_the_code_of_a_page_runs_as_it_stands(home: Path, name: str, begins: str) -> None:
+    page = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -103,7 +135,7 @@ def test_the_client_page_runs_as_it_stands(home: Path) -> None:
         timeout=60,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[0].startswith("True ")
+    assert done.stdout.startswith(begins)
     assert Settings.load(home).home == home
 
 

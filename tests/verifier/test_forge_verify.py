@@ -350,6 +350,51 @@ def test_signature_of_a_stranger_is_ignored_and_of_a_known_key_must_hold(desk):
     assert "is false" in desk.refuses("receipt", given, keys=(*KEYS, STRANGER.vkey))
 
 
+def test_receipt_of_two_logs_or_of_another_than_the_checkpoint_from_elsewhere(desk):
+    other, promises = Signer("other.example"), Signer("other.example/promises")
+    keys = (*KEYS, other.vkey, promises.vkey)
+    given, leaves = receipt(), [leaf(body) for body in filled(ENTRIES)]
+    foreign = desk.file(checkpoint(leaves, other, other.name).encode(), "foreign")
+    out = desk.refuses("receipt", given, "--checkpoint", foreign, keys=keys)
+    assert 'is of the log "other.example"' in out
+    text = given["promise"].partition("\n\n")[0].replace(ORIGIN, other.name) + "\n"
+    out = desk.refuses("receipt", given | {"promise": promises.sign(text)}, keys=keys)
+    assert "of different logs" in out
+
+
+def test_promise_that_ends_before_it_was_made(desk):
+    early = promise(BALLOTS[1], f"portal/{uuid.UUID(int=2)}", sealed=2)
+    assert "before it was made" in desk.refuses("receipt", receipt() | {"promise": early})
+
+
+@pytest.mark.parametrize(("size", "root"), [(2**63, bytes(32)), (1, bytes(31)), (1, bytes(33))])
+def test_impossible_checkpoint(size, root):
+    note = LOG.sign(f"{ORIGIN}\n{size}\n{b64encode(root).decode()}\n")
+    with pytest.raises(forge_verify.NotProved, match="impossible"):
+        forge_verify.open_checkpoint(note, [forge_verify.parse_key(LOG.vkey)])
+
+
+def test_key_of_a_witness_is_none_for_notes():
+    material = b"\x04" + LOG.material[1:]
+    id_ = sha256(ORIGIN.encode() + b"\n" + material).hexdigest()[:8]
+    with pytest.raises(forge_verify.NotProved, match="not an Ed25519 key for notes"):
+        forge_verify.parse_key(f"{ORIGIN}+{id_}+{b64encode(material).decode()}")
+
+
+def test_key_twice_in_a_file_that_is_otherwise_true(desk):
+    raw = json.dumps(receipt()).replace("{", '{"format": "forge-receipt/1", ', 1)
+    assert "a key twice" in desk.refuses("receipt", raw.encode())
+
+
+@pytest.mark.parametrize("what", ["receipt", "bundle", "ledger"])
+def test_more_than_is_read_into_memory(desk, what, monkeypatch):
+    monkeypatch.setattr(forge_verify, "MOST_BYTES", 1000)
+    monkeypatch.setattr(forge_verify, "MOST_LINE", 1000)
+    monkeypatch.setattr(forge_verify, "BLOCK", 100)
+    out = desk.refuses(what, b" " * 1001)
+    assert "1,000 bytes" in out
+
+
 @pytest.mark.parametrize("what", ["receipt", "bundle"])
 def test_checkpoint_from_elsewhere(desk, what):
     given = receipt() if what == "receipt" else bundle()
@@ -459,6 +504,14 @@ UNTRUE = {
     "an entry with a key too much": [*ENTRIES, entry("x", 1, {}, z="1")],
     "an entry of another version": [*ENTRIES, entry("text.erased", 1, {}, v=2)],
     "an entry with keys out of order": [*ENTRIES, '{"v":1,"actor":"a"}'],
+    "decided but never opened": [CREATED, ERASED, decided(("0", "0", "0"))],
+    "an entry that is canonical but for the order of keys": [
+        *ENTRIES,
+        json.dumps(dict(reversed(json.loads(CREATED.replace("created", "x")).items())))
+        .replace(", ", ",")
+        .replace(": ", ":"),
+    ],
+    "an entry with a number too large": [*ENTRIES, entry("x", 1, {"n": 2**53})],
     "an entry with floats": [*ENTRIES, entry("x", 1, {"n": 1.5})],
     "an entry with a key twice": [*ENTRIES, entry("x", 1, {"n": 1}).replace("{", '{"n":1,', 2)],
 }
@@ -482,6 +535,13 @@ def test_cut_between_salt_and_text_cannot_move(desk):
     text["salt"] += text["body"][0].encode().hex()
     text["body"] = text["body"][1:]
     desk.refuses("bundle", moved)
+
+
+def test_text_that_was_erased_cannot_be_there(desk):
+    given = bundle()
+    text = {"commitment": commitment("reason"), "salt": (b"s" * 16).hex(), "body": "reason"}
+    given["texts"] = sorted([*given["texts"], text], key=lambda each: each["commitment"])
+    assert "erased is there" in desk.refuses("bundle", given)
 
 
 def test_text_without_an_entry_and_erasure_without_a_trace(desk):
@@ -511,6 +571,13 @@ def test_ledger_begins_with_every_earlier_checkpoint(desk, size):
         other = checkpoint([*leaves[1:size], b"\x00" * 32])
         other = desk.file(other.encode(), "other")
         assert "differ" in desk.refuses("ledger", ledger(BODIES), "--checkpoint", other)
+
+
+def test_ledger_that_is_right_only_as_far_as_the_earlier_checkpoint(desk):
+    leaves = [leaf(body) for body in BODIES]
+    earlier = desk.file(checkpoint(leaves[:9]).encode(), "earlier")
+    changed = ledger(BODIES)[: -len(BODIES[-1]) - 1] + BODIES[0].encode() + b"\n"
+    desk.refuses("ledger", changed, "--checkpoint", earlier)
 
 
 def test_ledger_that_lost_its_tail_and_was_signed_again(desk):
@@ -623,6 +690,13 @@ def test_wrong_usage(arguments, capsys):
         forge_verify.main(arguments)
     assert stopped.value.code == 2
     assert capsys.readouterr().out == ""
+
+
+def test_file_without_keys_is_wrong_usage(desk):
+    for content in (b"", b"\n \n", b"\xff", b"nonsense\n", LOG.vkey.encode() + b"\nx\n"):
+        with pytest.raises(SystemExit) as stopped:
+            forge_verify.main(["receipt", "x", "--key", desk.file(content, "keys")])
+        assert stopped.value.code == 2
 
 
 def test_known_key_and_signature():
