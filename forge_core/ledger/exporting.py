@@ -36,19 +36,25 @@ _CREATED = text("""
         WHERE subject = :proposal AND kind = 'proposal.created' AND kind <> 'ballot.cast'
     )
 """)
-# What was said about the proposal, what it changed, how its voters came by their weight, and the
-# keys that sign. Ballots are not in the index of subjects: this reads the whole ledger once.
+# What was said about the proposal, what it changed, how its voters came by their weight, which
+# delegations were in force when it opened, and the keys that sign. Ballots are not in the index of
+# subjects: this reads the whole ledger once.
 _OF_PROPOSAL = text("""
     WITH own AS (
         SELECT id FROM ledger_entries WHERE subject = :proposal
     ), members AS (
         SELECT DISTINCT convert_from(body, 'UTF8')::jsonb ->> 'actor' AS id
         FROM ledger_entries JOIN own USING (id)
+    ), delegating AS (
+        SELECT delegator AS id FROM delegations JOIN proposals ON proposals.id = :proposal
+        WHERE electorate IS NULL AND scope IN ('*', type) AND from_version <= electorate_version
+            AND (until_version IS NULL OR until_version > electorate_version)
     ), related AS (
         SELECT entry.id FROM ledger_entries AS entry
         WHERE kind <> 'ballot.cast' AND (
-            kind IN ('ledger.founded', 'ledger.key_announced', 'delegation.set',
-                'delegation.revoked')
+            kind IN ('ledger.founded', 'ledger.key_announced')
+            OR (kind IN ('delegation.set', 'delegation.revoked')
+                AND subject IN (SELECT id FROM delegating))
             OR (kind IN ('member.admitted', 'member.level_changed')
                 AND subject IN (SELECT id FROM members))
             OR (kind IN ('setting.changed', 'overlay.registered', 'overlay.updated',

@@ -30,6 +30,7 @@ from forge_core.ledger.checkpoints import CheckpointFile, CheckpointSink, Signer
 from forge_core.ledger.discrepancy import Discrepancy
 from forge_core.ledger.entries import EntryKind, fold
 from forge_core.ledger.notes import SigningKey
+from forge_core.ledger.replay import by_name
 from forge_core.ledger.statements import Checkpoint
 from forge_core.ledger.verifying import Erased, Scope, verify
 from forge_core.members.genesis import Founder, found
@@ -41,7 +42,7 @@ ISSUER = "tests"
 KINDS: Mapping[str, JobKind] = {kind.name: kind for kind in JOB_KINDS}
 CHORE: Mapping[str, Chore] = {chore.name: chore for chore in CHORES}
 
-ENTRIES: Mapping[str, EntryKind] = {kind.name: kind for kind in ENTRY_KINDS}
+ENTRIES: Mapping[str, EntryKind] = by_name(ENTRY_KINDS)
 
 FOUNDERS = (
     Founder("cora", TrustLevel.CORE, (Role.ADMIN,)),
