@@ -120,6 +120,8 @@ def snapshot(engine: Engine) -> Iterator[Session]:
     with Session(steady) as session:
         for limit in ("statement_timeout", "idle_in_transaction_session_timeout"):
             session.execute(text(f"SET LOCAL {limit} = 0"))
+        # Workers started for every piece of a long look cost more than they do.
+        session.execute(text("SET LOCAL max_parallel_workers_per_gather = 0"))
         yield session
         session.rollback()
 

@@ -115,6 +115,20 @@ class Frontier:
             _check_hashes(row)
             self._add_row(row)
 
+    def append_tree(self, root: bytes, level: int) -> None:
+        """Add the root over the next 2**level leaves, hashed by the caller.
+
+        Raises ``ValueError`` unless such a tree can begin at this size.
+        """
+        size, inside = divmod(self.size, 1 << level)
+        if inside:
+            raise ValueError(f"no tree over 2**{level} leaves begins after {self.size}")
+        peaks = list(self.peaks)
+        while size & 1:
+            root = node_hash(peaks.pop(), root)
+            size >>= 1
+        self.size, self.peaks = self.size + (1 << level), (*peaks, root)
+
     def _add_row(self, row: list[bytes]) -> None:
         size, peaks, complete = self.size + len(row), list(self.peaks), []
         level_size = self.size

@@ -25,9 +25,12 @@ from forge_core.ledger.tree import stored_nodes
 FORMAT = "forge-receipt/1"
 SEALED_WITHIN = timedelta(seconds=10)
 
-_POSITION = text(
-    "SELECT position FROM ledger_order WHERE leaf_hash = :leaf ORDER BY position LIMIT 1"
-)
+_FIND = text("""
+    SELECT
+        (SELECT position FROM ledger_order WHERE leaf_hash = :leaf ORDER BY position LIMIT 1)
+            AS position,
+        (SELECT note FROM ledger_checkpoints ORDER BY size DESC LIMIT 1) AS note
+""")
 _WAITS = text("""
     SELECT EXISTS (
         SELECT FROM ledger_unsealed JOIN ledger_entries ON id = entry_id WHERE leaf_hash = :leaf
@@ -47,7 +50,6 @@ _OF_BALLOT = text("""
     WHERE ballots.issuer = :issuer AND ballots.command_id::text = :id
     LIMIT 1
 """)
-_CHECKPOINT = text("SELECT note FROM ledger_checkpoints ORDER BY size DESC LIMIT 1")
 
 
 @dataclass(frozen=True)
@@ -125,16 +127,15 @@ def prove(session: Session, receipt: Receipt) -> Receipt:
     Refused: ``NOT_SEALED`` and ``NOT_SIGNED`` (both mean: soon), ``NOT_IN_LEDGER`` when there is
     no such entry; with a promise whose time is over, that is evidence.
     """
-    position = session.execute(_POSITION, {"leaf": receipt.leaf}).scalar_one_or_none()
+    position, note = session.execute(_FIND, {"leaf": receipt.leaf}).one()
     if position is None and session.execute(_WAITS, {"leaf": receipt.leaf}).scalar_one():
         raise Refused("NOT_SEALED", "the entry waits for the sealer; ask again in a second")
     if position is None:
         raise Refused("NOT_IN_LEDGER", "no entry of this ledger has these bytes")
-    note = session.execute(_CHECKPOINT).scalar_one_or_none()
     size = 0 if note is None else _size(note)
     if note is None or position >= size:
         raise Refused("NOT_SIGNED", "no checkpoint covers the entry yet; ask again in ten seconds")
-    path = inclusion_proof(position, size, stored_nodes(session))
+    path = inclusion_proof(position, size, stored_nodes(session, position, size - 1))
     return replace(receipt, proof=Proof(position, size, tuple(path), note))
 
 

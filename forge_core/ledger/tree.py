@@ -27,6 +27,19 @@ _ROOTS = text("""
     SELECT string_agg(root, '' ORDER BY index) AS hashes FROM ledger_tiles
     WHERE level = :level AND index >= :first AND index < :end
 """)
+_TILES_OF = text("""
+    SELECT height, number, CASE height
+        WHEN 0 THEN (
+            SELECT string_agg(leaf_hash, '' ORDER BY position) FROM ledger_order
+            WHERE position >= number * 256 AND position < (number + 1) * 256
+        )
+        ELSE (
+            SELECT string_agg(root, '' ORDER BY index) FROM ledger_tiles
+            WHERE level = height - 1 AND index >= number * 256 AND index < (number + 1) * 256
+        )
+    END AS hashes
+    FROM json_to_recordset(CAST(:wanted AS json)) AS wanted (height smallint, number bigint)
+""")
 _ADD = text("""
     INSERT INTO ledger_tiles (level, index, root)
     SELECT level, index, decode(root, 'hex')
@@ -50,15 +63,17 @@ def read_hashes(session: Session, level: int, first: int, end: int) -> list[byte
 
 def split_hashes(joined: bytes) -> list[bytes]:
     """Hashes that were read as one value."""
-    return [bytes(joined[n : n + HASH_SIZE]) for n in range(0, len(joined), HASH_SIZE)]
+    whole = bytes(joined)
+    return [whole[n : n + HASH_SIZE] for n in range(0, len(whole), HASH_SIZE)]
 
 
-def stored_nodes(session: Session) -> Node:
+def stored_nodes(session: Session, *near: int) -> Node:
     """The hash of any perfect subtree of what is sealed; each tile is read once.
 
-    Raises ``Inconsistent`` where the stored tree has a hole.
+    The tiles above the positions ``near`` are read at once: a proof needs no others. Raises
+    ``Inconsistent`` where the stored tree has a hole.
     """
-    tiles: dict[tuple[int, int], list[bytes]] = {}
+    tiles = _read_tiles(session, near) if near else {}
 
     def node(level: int, index: int) -> bytes:
         height, inside = divmod(level, TILE_BITS)
@@ -78,6 +93,17 @@ def stored_nodes(session: Session) -> Node:
         return perfect_root(hashes)
 
     return node
+
+
+def _read_tiles(session: Session, near: Sequence[int]) -> dict[tuple[int, int], list[bytes]]:
+    """Every tile above these positions, by height and number."""
+    heights = range(max(near).bit_length() // TILE_BITS + 1)
+    wanted = sorted({(h, position >> TILE_BITS * (h + 1)) for h in heights for position in near})
+    given = [{"height": height, "number": number} for height, number in wanted]
+    return {
+        (row.height, row.number): split_hashes(row.hashes or b"")
+        for row in run(session, _TILES_OF, wanted=as_json(given))
+    }
 
 
 def extend_tiles(session: Session, size: int, leaves: Sequence[bytes]) -> None:

@@ -650,3 +650,17 @@ def test_a_made_up_proof_is_refused(number, size, proof):
     assert verify_inclusion(b"\x05" * HASH_SIZE, number, size, proof, known) is False
     if number != size:
         assert verify_consistency(number, b"\x05" * HASH_SIZE, size, known, proof) is False
+
+
+def test_a_frontier_grows_by_whole_trees_as_by_their_leaves():
+    leaves = [bytes([n]) * 32 for n in range(64)]
+    for start in range(0, 64, 8):
+        for level in (0, 1, 2, 3):
+            grown = Frontier()
+            grown.extend(leaves[:start])
+            grown.append_tree(perfect_root(leaves[start : start + (1 << level)]), level)
+            expected = Frontier()
+            expected.extend(leaves[: start + (1 << level)])
+            assert (grown.size, grown.peaks) == (expected.size, expected.peaks)
+    with pytest.raises(ValueError, match="no tree over"):
+        Frontier(1, [leaves[0]]).append_tree(leaves[1], 1)
