@@ -61,26 +61,36 @@ class CheckpointFile:
         return str(self.path)
 
     def append(self, note: str) -> None:
-        """One write, flushed to the disk. What a crash tore off before it keeps its own line."""
+        """Flushed to the disk. What a crash, or a full disk, tore off before is completed.
+
+        The note that was torn is the one that comes next: the signer remembers it.
+        """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
         try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            line = f"{json.dumps(note)}\n".encode()
             size = os.fstat(descriptor).st_size
-            torn = size and os.pread(descriptor, 1, size - 1) != b"\n"
-            os.write(descriptor, ("\n" * bool(torn) + json.dumps(note) + "\n").encode())
+            begun = min(size, len(line))
+            torn = os.pread(descriptor, begun, size - begun).rpartition(b"\n")[2]
+            rest = line[len(torn) :] if line.startswith(torn) else b"\n" + line
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+        if not size:
+            _keep_name(self.path)
 
     def notes(self) -> Iterator[str]:
         try:
-            lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
+            kept = self.path.read_bytes().decode(errors="replace")
         except FileNotFoundError:
             return
-        for line in lines:
+        for line in kept.removesuffix("\n").split("\n") if kept else ():
             try:
                 note = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 note = line
             yield note if isinstance(note, str) else line
 
@@ -113,17 +123,17 @@ class Signer:
     def sign(self, draft: Draft) -> Note:
         """Sign what extends the last checkpoint, and remember it first.
 
-        Signing the same twice gives the same note. ``Inconsistent`` for anything that does not
-        extend it: entries were lost, changed or removed, and no signature shall cover that up.
+        To be called ``alone`` with the memory, where the draft was made. Signing the same twice
+        gives the same note. ``Inconsistent`` for anything that does not extend it: entries were
+        lost, changed or removed, and no signature shall cover that up.
         """
-        with alone(self.memory):
-            last = self.last()
-            if last is not None:
-                self._require_extension(Checkpoint.parse(last.text), draft)
-            note = sign_checkpoint(Checkpoint(self.key.name, draft.size, draft.root), self.key)
-            if last is None or last.text != note.text:
-                remember(self.memory, note)
-            return note
+        last = self.last()
+        if last is not None:
+            self._require_extension(Checkpoint.parse(last.text), draft)
+        note = sign_checkpoint(Checkpoint(self.key.name, draft.size, draft.root), self.key)
+        if last is None or last.text != note.text:
+            remember(self.memory, note)
+        return note
 
     @staticmethod
     def _require_extension(last: Checkpoint, draft: Draft) -> None:
@@ -156,6 +166,16 @@ def remember(memory: Path, note: Note) -> None:
         file.flush()
         os.fsync(file.fileno())
     draft.replace(memory)
+    _keep_name(memory)
+
+
+def _keep_name(path: Path) -> None:
+    """Flush the folder: a file's new name is not safe with its content."""
+    descriptor = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
@@ -174,21 +194,23 @@ def checkpoint(
     None while nothing is sealed: a ledger begins with its founders, not with a key.
 
     No transaction is open while it signs and writes. Safe to repeat and to kill anywhere: the
-    signer's memory comes first, and what lacks its note is given it by the next run.
+    signer's memory comes first, and what lacks its note is given it by the next run. Of two at once
+    the second waits, for its draft has to extend what the first signs.
     """
     with transaction(engine) as session:
         if not sealed_size(session):
             return None
         ensure_announced(session, signer.key.verifier, LOG)
-    last = signer.last()
-    if last is not None:
-        _publish(engine, last, sinks)
-    with transaction(engine) as session:
-        draft = _draft(session, None if last is None else Checkpoint.parse(last.text))
-    note = signer.sign(draft)
-    reach("checkpoint.signed")
-    if last is None or note.text != last.text:
-        _publish(engine, note, sinks)
+    with alone(signer.memory):
+        last = signer.last()
+        if last is not None:
+            _publish(engine, last, sinks)
+        with transaction(engine) as session:
+            draft = _draft(session, None if last is None else Checkpoint.parse(last.text))
+        note = signer.sign(draft)
+        reach("checkpoint.signed")
+        if last is None or note.text != last.text:
+            _publish(engine, note, sinks)
     return Checkpoint.parse(note.text)
 
 

@@ -7,20 +7,34 @@ and the checkpoint's note.
 from __future__ import annotations
 
 import base64
+import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from forge_core.database import run
 from forge_core.errors import Inconsistent, Refused
 from forge_core.ledger.checkpoints import alone, newest_checkpoint, remember, remembered
 from forge_core.ledger.keys import WITNESS, known_keys
 from forge_core.ledger.merkle import consistency_proof, verify_consistency
-from forge_core.ledger.notes import Note, NoteInvalid, SigningKey, VerifierKey, from_base64
+from forge_core.ledger.notes import (
+    Note,
+    NoteInvalid,
+    Signature,
+    SigningKey,
+    VerifierKey,
+    from_base64,
+)
 from forge_core.ledger.statements import Checkpoint, open_checkpoint
 from forge_core.ledger.tree import stored_nodes
 
+MOST_CHECKPOINTS = 10_000  # a day of them
+
+_SIZE = re.compile(r"0|[1-9][0-9]{0,18}")
+_NEWEST = text("SELECT size, note FROM ledger_checkpoints ORDER BY size DESC LIMIT :most")
 _KEEP = text("""
     INSERT INTO ledger_cosignatures (size, witness, line) VALUES (:size, :witness, :line)
     ON CONFLICT DO NOTHING
@@ -45,7 +59,7 @@ class Request:
         head, _, note = given.partition("\n\n")
         first, *nodes = head.split("\n")
         old, _, since = first.partition(" ")
-        if old != "old" or not since.isascii() or not since.isdecimal() or len(since) > 19:
+        if old != "old" or not _SIZE.fullmatch(since):
             raise NoteInvalid("a request begins with a line 'old SIZE'")
         return cls(int(since), tuple(from_base64("a node of the proof", n) for n in nodes), note)
 
@@ -100,21 +114,25 @@ class Witness:
 
 
 def keep_cosignature(session: Session, line: str) -> int:
-    """Keep a witness's line for the newest checkpoint; returns its size.
+    """Keep a witness's line for the checkpoint that it cosigns; returns that one's size.
 
-    ``WITNESS_UNKNOWN`` when no announced witness made it for this checkpoint.
+    Others may have been signed while it travelled, so it is sought among the newest.
+    ``WITNESS_UNKNOWN`` when no announced witness made it, ``COSIGNATURE_INVALID`` when it is no
+    line or cosigns none of those.
     """
-    note = newest_checkpoint(session)
-    if note is None:
-        raise Refused("NOT_SIGNED", "no checkpoint was signed yet")
-    text_ = Note.parse(note).text
-    for key in known_keys(session, WITNESS):
-        try:
-            if Note.parse(f"{text_}\n{line}\n").cosigned_at(key) is None:
-                continue
-        except NoteInvalid as error:
-            raise Refused("COSIGNATURE_INVALID", str(error)) from error
-        size = Checkpoint.parse(text_).size
-        session.execute(_KEEP, {"size": size, "witness": key.to_text(), "line": line})
-        return size
-    raise Refused("WITNESS_UNKNOWN", "no known witness made this line for the newest checkpoint")
+    try:
+        signature = Signature.parse(line)
+    except NoteInvalid as error:
+        raise Refused("COSIGNATURE_INVALID", str(error)) from error
+    key = next((key for key in known_keys(session, WITNESS) if signature.is_by(key)), None)
+    if key is None:
+        raise Refused("WITNESS_UNKNOWN", "no known witness made this line")
+    for row in run(session, _NEWEST, most=MOST_CHECKPOINTS):
+        with suppress(NoteInvalid):
+            key.verify(Note.parse(row.note).text, signature.raw)
+            given = {"size": row.size, "witness": key.to_text(), "line": line}
+            session.execute(_KEEP, given)
+            return int(row.size)
+    raise Refused(
+        "COSIGNATURE_INVALID", f"it cosigns none of the {MOST_CHECKPOINTS:,} newest checkpoints"
+    )

@@ -18,7 +18,6 @@ from kombu.transport.virtual.exchange import TopicExchange
 from sqlalchemy import Engine
 
 from forge_core.database import make_engine
-from forge_core.errors import Refused
 from forge_core.ledger.publishing import origin, progress, published, read, rewind
 from forge_core.settings import Settings
 from forge_workers.app import app as celery
@@ -31,6 +30,7 @@ Event = Mapping[str, Any]
 
 app = typer.Typer(no_args_is_help=True, help="Events: the ledger as other programs hear of it.")
 
+CLIENT_NAME = "forge-events-tail"
 LOOK_SECONDS = 1.0
 """How long to listen before the ledger is looked at, in case the broker has lost something."""
 
@@ -135,10 +135,19 @@ def _show(event: Event, *, as_json: bool) -> None:
         # ASCII: nothing that a member wrote can steer the terminal.
         print(json.dumps(event, separators=(",", ":")), flush=True)
         return
-    # What is heard may be anybody's who has the broker's password.
     words = [event.get(name) for name in ("id", "time", "type", "subject")]
     words.append(event["data"].get("actor"))
     print("  ".join(shown(word).replace("\n", "�") for word in words), flush=True)
+
+
+def _is_event(given: Any) -> bool:
+    """Whether it can be shown; anybody who has the broker's password may have sent it."""
+    return (
+        isinstance(given, dict)
+        and re.fullmatch("[0-9]{1,18}", str(given.get("id"))) is not None
+        and isinstance(given.get("type"), str)
+        and isinstance(given.get("data"), dict)
+    )
 
 
 class _Live:
@@ -178,23 +187,21 @@ class _Live:
         # The house's own transport lets nothing but wake-ups in.
         own = urlsplit(self._url).scheme == "redis"
         self._connection = celery.connection_for_read(
-            self._url, transport="kombu.transport.redis:Transport" if own else None
+            self._url,
+            transport="kombu.transport.redis:Transport" if own else None,
+            transport_options={"client_name": CLIENT_NAME} if own else None,
         )
         name = f"forge.ledger.live.{uuid4().hex}"
-        queue = Queue(name, LIVE, exclusive=True, auto_delete=True, durable=False)
+        # Valkey's channels have the routing key in their name: this is all of them.
+        queue = Queue(name, LIVE, routing_key="#", exclusive=True, auto_delete=True, durable=False)
         Consumer(self._connection.channel(), [queue], no_ack=True, on_message=self._hear).consume()
         self._complained = False
 
     def _hear(self, message: Any) -> None:
-        event = json.loads(message.body)
-        if not (
-            isinstance(event, dict)
-            and str(event.get("id", "")).isdecimal()
-            and isinstance(event.get("type"), str)
-            and isinstance(event.get("data"), dict)
-        ):
-            raise Refused("EVENT_UNREADABLE", "a message on the exchange is no event of the ledger")
-        self._heard.append(event)
+        with suppress(ValueError):
+            event = json.loads(message.body)
+            if _is_event(event):
+                self._heard.append(event)
 
     def _say_once(self, error: Exception) -> None:
         if not self._complained:

@@ -127,6 +127,7 @@ def test_verify_catches_a_lost_tail_by_a_checkpoint_that_was_saved(lived, forge,
     """INV-45: rolled back to an earlier state that is consistent in itself."""
     saved = tmp_path / "saved"
     saved.write_text(forge("ledger", "checkpoint").out)
+    key = vkey(forge)
     named.ledger_key.unlink()
     with lived.superuser() as connection, connection.cursor() as cursor:
         for table in ("ledger_entries", "ledger_order", "ledger_tiles", "ledger_checkpoints"):
@@ -140,7 +141,7 @@ def test_verify_catches_a_lost_tail_by_a_checkpoint_that_was_saved(lived, forge,
         cursor.execute("DELETE FROM ledger_checkpoints WHERE size > "
                        "(SELECT count(*) FROM ledger_order)")  # fmt: skip
 
-    said = forge("ledger", "verify", "--checkpoint", saved, "--json")
+    said = forge("ledger", "verify", "--checkpoint", saved, "--key", key, "--json")
 
     assert said.status == 1
     assert any("the tail is gone" in one["meaning"] for one in said.json["discrepancies"])
