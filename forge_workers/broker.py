@@ -20,6 +20,8 @@ from redis import TimeoutError as RedisTimeoutError
 Unreadable = Callable[[str, bytes, Exception], None]
 
 MOST_CLOCK = 2**62
+EVENTS = "forge.ledger"
+"""The topic exchange of the outgoing events."""
 
 # Not kombu's own list: that holds KeyError, which a message without a key raises.
 _BROKER_FAILED = (OSError, RedisConnectionError, RedisTimeoutError)
@@ -33,7 +35,15 @@ def on_unreadable(listener: Unreadable) -> None:
 
 
 class Channel(kombu_redis.Channel):
-    """Reads as kombu's does, except that an unreadable element is reported and passed over."""
+    """Reads as kombu's does, except that an unreadable element is reported and passed over.
+
+    It knows the exchange of the outgoing events: a channel that gives back what a consumer of
+    theirs never acknowledged would otherwise take it for another one, and lose the message.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.exchange_declare(EVENTS, type="topic", durable=True)
 
     def _brpop_read(self, **options: Any) -> bool:
         try:

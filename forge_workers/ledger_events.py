@@ -49,7 +49,7 @@ from forge_workers.queues import QUEUES
 
 log = structlog.get_logger(__name__)
 
-EXCHANGE = Exchange("forge.ledger", type="topic", durable=True)
+EXCHANGE = Exchange(broker.EVENTS, type="topic", durable=True)
 LIVE = Exchange("forge.ledger.live", type="fanout", durable=True)
 CONTENT_TYPE = "application/cloudevents+json"
 VARIABLE = "FORGE_EVENT_QUEUES"
@@ -313,9 +313,14 @@ def _moved(
 _publisher = Publisher(app)
 
 
+def declared_queues() -> tuple[Queue, ...]:
+    """What the environment declares. ``Misconfigured`` when FORGE_EVENT_QUEUES is wrong."""
+    return parse_queues(os.environ.get(VARIABLE, ""))
+
+
 def publish() -> None:
     """Publish what waits (the body of the task ``ledger.publish``). Safe to run at any time.
 
     ``Misconfigured`` when FORGE_EVENT_QUEUES is wrong; database errors as they come.
     """
-    _publisher.publish(engine(), parse_queues(os.environ.get(VARIABLE, "")))
+    _publisher.publish(engine(), declared_queues())

@@ -11,7 +11,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -22,11 +22,13 @@ from sqlalchemy.orm import Session
 from forge_core.database import run, transaction
 from forge_core.errors import Inconsistent
 from forge_core.failpoints import reach
-from forge_core.ledger.keys import LOG, ensure_announced
+from forge_core.ledger.keys import LOG, ensure_announced, known_keys
 from forge_core.ledger.merkle import consistency_proof, root, verify_consistency
-from forge_core.ledger.notes import Note, SigningKey
-from forge_core.ledger.statements import Checkpoint, sign_checkpoint
+from forge_core.ledger.notes import Note, NoteInvalid, SigningKey
+from forge_core.ledger.statements import Checkpoint, open_checkpoint, sign_checkpoint
 from forge_core.ledger.tree import sealed_size, stored_nodes
+
+_MOST_LINE = 65_536
 
 _STORED = text("SELECT size, note FROM ledger_checkpoints ORDER BY size")
 _NEWEST = text("SELECT note FROM ledger_checkpoints ORDER BY size DESC LIMIT 1")
@@ -48,6 +50,9 @@ class CheckpointSink(Protocol):
 
     def notes(self) -> Iterator[str]:
         """Everything kept, oldest first; what is unreadable comes as it is."""
+
+    def newest(self) -> str | None:
+        """The last one kept."""
 
 
 @dataclass(frozen=True)
@@ -88,11 +93,25 @@ class CheckpointFile:
         except FileNotFoundError:
             return
         for line in kept.removesuffix("\n").split("\n") if kept else ():
-            try:
-                note = json.loads(line)
-            except (ValueError, RecursionError):
-                note = line
-            yield note if isinstance(note, str) else line
+            yield _note_of(line)
+
+    def newest(self) -> str | None:
+        try:
+            with self.path.open("rb") as file:
+                file.seek(max(file.seek(0, os.SEEK_END) - _MOST_LINE, 0))
+                end = file.read().decode(errors="replace")
+        except FileNotFoundError:
+            return None
+        return _note_of(end.removesuffix("\n").rpartition("\n")[2]) if end else None
+
+
+def _note_of(line: str) -> str:
+    """The note in a line; the line itself where there is none."""
+    try:
+        note = json.loads(line)
+    except (ValueError, RecursionError):
+        return line
+    return note if isinstance(note, str) else line
 
 
 @dataclass(frozen=True)
@@ -202,7 +221,7 @@ def checkpoint(
             return None
         ensure_announced(session, signer.key.verifier, LOG)
     with alone(signer.memory):
-        last = signer.last()
+        last = signer.last() or _recalled(engine, signer, sinks)
         if last is not None:
             _publish(engine, last, sinks)
         with transaction(engine) as session:
@@ -212,6 +231,21 @@ def checkpoint(
         if last is None or note.text != last.text:
             _publish(engine, note, sinks)
     return Checkpoint.parse(note.text)
+
+
+def _recalled(engine: Engine, signer: Signer, sinks: Sequence[CheckpointSink]) -> Note | None:
+    """A signer that lost its memory takes up where the largest checkpoint it can find ends."""
+    with transaction(engine) as session:
+        keys = known_keys(session, LOG)
+        notes = [newest_checkpoint(session), *(sink.newest() for sink in sinks)]
+    found: dict[int, Note] = {}
+    for note in filter(None, notes):
+        with suppress(NoteInvalid):  # what no key of ours signed is nothing to go on from
+            found[open_checkpoint(note, *keys).size] = Note.parse(note)
+    if not found:
+        return None
+    remember(signer.memory, found[max(found)])
+    return signer.last()
 
 
 def _draft(session: Session, last: Checkpoint | None) -> Draft:
@@ -225,19 +259,12 @@ def _draft(session: Session, last: Checkpoint | None) -> Draft:
 def _publish(engine: Engine, note: Note, sinks: Sequence[CheckpointSink]) -> None:
     text_ = note.to_text()
     for sink in sinks:
-        if text_ not in _tail(sink):
+        if sink.newest() != text_:
             sink.append(text_)
     reach("checkpoint.written")
     with transaction(engine) as session:
         store(session, note)
     reach("checkpoint.stored")
-
-
-def _tail(sink: CheckpointSink) -> tuple[str, ...]:
-    newest = ""
-    for newest in sink.notes():  # noqa: B007  # the last one is wanted
-        pass
-    return (newest,)
 
 
 def store(session: Session, note: Note) -> None:

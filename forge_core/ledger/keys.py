@@ -39,19 +39,22 @@ def known_keys(session: Session, role: str) -> list[VerifierKey]:
 
 
 def ensure_announced(session: Session, key: VerifierKey, role: str) -> None:
-    """Announce the first key of a role; a key that is there already is left alone.
+    """Announce the first key of a role; the present one is left alone.
 
-    ``KEY_NOT_ENDORSED`` when there is another: a second one has to be introduced by the first.
+    ``KEY_RETIRED`` for one that was replaced; ``KEY_NOT_ENDORSED`` for another: it has to be
+    introduced by the present one.
     """
     lock_name(session, "ledger.keys")
     known = known_keys(session, role)
-    if key in known:
+    if known and key == known[-1]:
         return
+    if key in known:
+        raise Refused("KEY_RETIRED", f"this {role} key was replaced by {known[-1].to_text()}")
     if known:
         raise Refused(
             "KEY_NOT_ENDORSED",
             f"this ledger's {role} key is {known[-1].to_text()}; "
-            "a new one is introduced with `forge ledger rotate-key`",
+            "a new one is introduced with `forge ledger keys rotate`",
         )
     _announce(session, key, role, replaces=None, endorsement=None, at=forge_now(session))
 

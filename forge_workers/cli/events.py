@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import signal
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -54,6 +56,9 @@ def tail(
     engine = make_engine(settings.database_url, pool_size=1)
     live = _Live(settings.broker_url)
     left = limit
+    if threading.current_thread() is threading.main_thread():
+        # However it is ended: a queue that is left bound makes the house publish to nobody.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         for event in _in_order(engine, live, first):
             if not wanted(event["type"].removeprefix("forge.")):

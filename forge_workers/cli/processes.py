@@ -9,6 +9,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from forge_core.settings import Settings
+from forge_workers.ledger_events import declared_queues
 from forge_workers.queues import QUEUES
 from forge_workers.stack.house import CELERY, beat_arguments
 
@@ -26,6 +27,7 @@ def worker(
     concurrency: Annotated[int, typer.Option(min=1, max=1_000, help="Pool processes.")] = 2,
 ) -> None:
     """Serve queues until stopped. Further options go to Celery."""
+    declared_queues()  # what is wrong with them is said now, not by every run
     unknown = sorted(set(queues.split(",")) - set(_NAMES))
     if unknown:
         raise typer.BadParameter(f"unknown queue {unknown[0]!r}; known are {', '.join(_NAMES)}")

@@ -15,6 +15,7 @@ from typing import TextIO
 from forge_core.database import make_engine, migrate
 from forge_core.settings import VARIABLES, Settings, forge_home
 from forge_workers.keyfiles import make_key_files
+from forge_workers.ledger_events import declared_queues
 from forge_workers.processes import require_protected_ledger
 from forge_workers.stack.external import Given
 from forge_workers.stack.flower import FIRST_CHOICE, USER, FlowerServer
@@ -61,6 +62,7 @@ def running_stack(
     """
     with embedded_servers(home, given=given, console=console, hurry=hurry) as servers:
         settings = servers.settings()
+        declared_queues()
         migrate(settings.migrate_database_url)
         _check_ledger(settings)
         make_key_files(settings, origin=f"forge-{servers.home.identity}")

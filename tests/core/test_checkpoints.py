@@ -443,6 +443,9 @@ class Elsewhere:
     def notes(self) -> Iterator[str]:
         yield from self.kept
 
+    def newest(self) -> str | None:
+        return self.kept[-1] if self.kept else None
+
 
 def test_every_place_gets_every_note(house, log, tmp_path):
     elsewhere = Elsewhere()
@@ -470,3 +473,31 @@ def test_a_place_out_of_reach_gets_the_note_in_the_next_run(house, log, tmp_path
     assert len(stored(house)) == 2
     assert elsewhere.kept == stored(house)
     assert_the_same_notes_everywhere(house, log)
+
+
+def test_a_signer_without_memory_takes_up_where_the_largest_checkpoint_ends(house, tmp_path):
+    """INV-45: with its memory it must not lose what it would not sign."""
+    house.checkpoint(tmp_path)
+    memory = signer(tmp_path).memory
+    size = house.one("SELECT max(size) FROM ledger_checkpoints")
+    memory.unlink()
+    with house.superuser() as connection, connection.cursor() as cursor:
+        for table in ("ledger_order", "ledger_checkpoints"):
+            cursor.execute(f"ALTER TABLE {table} DISABLE TRIGGER ALL")
+        cursor.execute("DELETE FROM ledger_checkpoints")
+        cursor.execute("DELETE FROM ledger_order WHERE position = %s", (size - 1,))
+
+    with pytest.raises(Inconsistent, match="entries are missing"):
+        checkpoint(house.app, signer(tmp_path), [CheckpointFile(tmp_path / "checkpoints")])
+
+
+def test_a_key_that_was_replaced_signs_no_more(house, tmp_path):
+    house.checkpoint(tmp_path)
+    old = signer(tmp_path)
+    new = SigningKey.generate(old.key.name)
+    with transaction(house.app) as session:
+        keys.rotate(session, old.key, new.verifier, keys.LOG, actor="cora")
+
+    with pytest.raises(Refused) as caught:
+        checkpoint(house.app, old, [])
+    assert caught.value.code == "KEY_RETIRED"
