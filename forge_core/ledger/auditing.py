@@ -17,35 +17,37 @@ from sqlalchemy.orm import Session
 from forge_core.database import run
 from forge_core.ledger.discrepancy import Discrepancy
 from forge_core.ledger.merkle import HASH_SIZE, Frontier, leaf_hash, perfect_root
-from forge_core.ledger.tree import TILE
+from forge_core.ledger.tree import TILE, TILE_BITS
 
 CHUNK = 40 * TILE
 
 # A block of 256 a row: a row an entry would cost more than hashing it.
 _BLOCKS = text("""
-    SELECT block, count(*) AS rows, min(position) AS first, max(position) AS last,
-        count(body) AS bodies, string_agg(body, '') AS joined,
-        array_agg(octet_length(body)) AS lengths, string_agg(leaf, '') AS leaves,
-        coalesce(bool_and(leaf = own_leaf), false) AS same
+    SELECT block, count(*) AS rows, count(body) AS bodies,
+        string_agg(body, '' ORDER BY position) AS joined,
+        array_agg(octet_length(body) ORDER BY position) AS lengths,
+        string_agg(leaf, '' ORDER BY position) AS leaves,
+        bool_and(position = expected) AS whole,
+        bool_and(leaf IS NOT DISTINCT FROM own_leaf) AS same
     FROM (
         SELECT position, position / 256 AS block, body, ledger_order.leaf_hash AS leaf,
-            ledger_entries.leaf_hash AS own_leaf
+            ledger_entries.leaf_hash AS own_leaf,
+            :first - 1 + row_number() OVER (ORDER BY position) AS expected
         FROM ledger_order LEFT JOIN ledger_entries ON id = entry_id
         WHERE position >= :first AND position < :end
-        ORDER BY position
     ) AS sealed
     GROUP BY block ORDER BY block
 """)
 _ROWS = text("""
-    SELECT position, entry_id, ledger_order.leaf_hash AS leaf, body,
-        ledger_entries.leaf_hash AS own_leaf
+    SELECT position, entry_id, coalesce(ledger_order.leaf_hash, '') AS leaf, body,
+        coalesce(ledger_entries.leaf_hash, '') AS own_leaf
     FROM ledger_order LEFT JOIN ledger_entries ON id = entry_id
     WHERE position >= :first AND position < :end
     ORDER BY position
 """)
 _TILES = text("""
-    SELECT level, index AS number, root FROM ledger_tiles
-    WHERE level > 0 OR index >= :first ORDER BY level, index
+    SELECT level, index AS number, coalesce(root, '') AS root FROM ledger_tiles
+    WHERE :whole OR (level = 0 AND index >= :first AND index < :end) ORDER BY level, index
 """)
 
 
@@ -86,8 +88,7 @@ class TreeAudit:
             yield self._gap(self.frontier.size)
             self._extend([bytes(HASH_SIZE)])
         leaves = _leaves(block) if block.bodies == block.rows else []
-        whole = block.first == self.frontier.size and block.last - block.first + 1 == block.rows
-        if whole and block.same and b"".join(leaves) == bytes(block.leaves):
+        if block.whole and block.same and b"".join(leaves) == bytes(block.leaves or b""):
             self._extend(leaves)
         else:
             stop = min((block.block + 1) * TILE, end)
@@ -106,15 +107,13 @@ class TreeAudit:
                 expected += 1
             leaf = bytes(row.leaf)
             if row.body is None:
-                yield Discrepancy("ledger_entries", expected, f"entry {row.entry_id} is gone")
+                yield from self._disagree(expected, f"entry {row.entry_id} is gone")
+                leaf = leaf if len(leaf) == HASH_SIZE else bytes(HASH_SIZE)
             else:
                 leaf = leaf_hash(bytes(row.body))
                 if leaf != bytes(row.leaf):
-                    yield Discrepancy(
-                        "ledger_entries",
-                        expected,
-                        f"entry {row.entry_id} is not the one that was sealed here",
-                    )
+                    meaning = f"entry {row.entry_id} is not the one that was sealed here"
+                    yield from self._disagree(expected, meaning)
                 if leaf != bytes(row.own_leaf):
                     yield Discrepancy(
                         "ledger_entries", expected, f"entry {row.entry_id}: a wrong leaf_hash"
@@ -126,8 +125,20 @@ class TreeAudit:
     def _gap(position: int) -> Discrepancy:
         return Discrepancy("ledger_order", position, "no entry stands at this position")
 
+    @staticmethod
+    def _disagree(position: int, meaning: str) -> Iterator[Discrepancy]:
+        """Entry and order do not fit, and neither says which of the two was changed."""
+        yield Discrepancy("ledger_entries", position, meaning)
+        yield Discrepancy("ledger_order", position, meaning)
+
     def _extend(self, leaves: Sequence[bytes]) -> None:
         size = self.frontier.size
+        next_wanted = self._wanted[0] if self._wanted else size + TILE
+        if size % TILE == 0 and len(leaves) == TILE and next_wanted >= size + TILE:
+            self.tiles.append(perfect_root(leaves))  # hashed once, for the tile and for the tree
+            self.frontier.append_tree(self.tiles[-1], TILE_BITS)
+            self._note_root(self.frontier.size)
+            return
         start = 0
         while self._wanted and self._wanted[0] <= size + len(leaves):
             stop = self._wanted[0] - size
@@ -165,9 +176,7 @@ class TreeAudit:
             roots = [perfect_root(roots[n * TILE : (n + 1) * TILE]) for n in range(full)]
             level += 1
         last = self.first_tile + len(self.tiles)
-        for row in run(session, _TILES, first=self.first_tile):
-            if not whole and (row.level > 0 or row.number >= last):
-                continue
+        for row in run(session, _TILES, first=self.first_tile, end=last, whole=whole):
             root = made.pop((row.level, row.number), None)
             if root is None:
                 meaning = f"tile {row.number} of level {row.level} should not be there"

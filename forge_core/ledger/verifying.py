@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Table, text
+from sqlalchemy.engine import Row
 from sqlalchemy.orm import Session
 
 from forge_core.database import run
 from forge_core.ledger.auditing import TreeAudit
-from forge_core.ledger.canonical import commit, quoted
+from forge_core.ledger.canonical import SALT_BYTES, commit, quoted
 from forge_core.ledger.checkpoints import CheckpointSink
 from forge_core.ledger.comparing import compare
 from forge_core.ledger.discrepancy import Discrepancy
@@ -59,11 +60,14 @@ _FALSELY_WAITING = text("""
 _BODIES = text("""
     SELECT id, kind, subject, body,
         (SELECT position FROM ledger_order WHERE entry_id = id LIMIT 1) AS position
-    FROM ledger_entries WHERE id > :after ORDER BY id LIMIT :limit
+    FROM ledger_entries WHERE id > :after ORDER BY id FETCH FIRST :limit ROWS WITH TIES
 """)
 _CHECKPOINTS = text("SELECT size, note FROM ledger_checkpoints ORDER BY size")
 _COSIGNATURES = text("SELECT size, witness, line FROM ledger_cosignatures ORDER BY size, witness")
-_KEYS = text("SELECT vkey, role FROM ledger_keys")
+_ANNOUNCED = text("""
+    SELECT position, body FROM ledger_entries LEFT JOIN ledger_order ON entry_id = id
+    WHERE subject = 'ledger' AND kind = :kind ORDER BY position, id
+""")
 _TEXTS = text("SELECT commitment, salt, body FROM texts ORDER BY commitment")
 
 
@@ -80,8 +84,9 @@ class Erased:
 class Scope:
     """What to verify against: the kinds, the derived tables, and what was kept elsewhere.
 
-    ``pinned``: keys the verifier knew beforehand; without any, those that the ledger names are
-    taken. ``kept``: single checkpoints from elsewhere, each with the name of where.
+    ``pinned``: keys of the log that the verifier knew beforehand; without any, the first that the
+    ledger names is taken for one. Whoever they endorsed is believed as well. ``kept``: single
+    checkpoints from elsewhere, each with the name of where.
     """
 
     kinds: Sequence[EntryKind]
@@ -98,8 +103,9 @@ def verify(
 
     Nothing is changed. ``progress`` hears what is being done and how many entries it took so far.
     """
-    notes = _Notes.read(session, scope)
-    yield from notes.problems
+    keys = _Keys.read(session, scope.pinned)
+    notes = _Notes.read(session, scope, keys)
+    yield from (*keys.problems, *notes.problems)
     yield from _tree(session, notes, progress)
     catalogue = _Catalogue(by_name(scope.kinds))
     yield from catalogue.read(session, progress)
@@ -113,41 +119,85 @@ def verify_prefix(session: Session, audit: TreeAudit, end: int) -> Iterator[Disc
     yield from audit.check_tiles(session, whole=False)
 
 
-# Checkpoints
+# Keys and checkpoints
+
+
+@dataclass
+class _Keys:
+    """The keys that entries announce, as far as each was introduced the way it has to be.
+
+    The first of a role needs no introduction; every other is endorsed by the one before it.
+    """
+
+    log: list[VerifierKey]
+    witnesses: dict[str, VerifierKey] = field(default_factory=dict)
+    problems: list[Discrepancy] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, session: Session, pinned: Sequence[VerifierKey]) -> _Keys:
+        found = cls(list(pinned))
+        newest: dict[str, str] = {}
+        for row in run(session, _ANNOUNCED, kind=KEY_ANNOUNCED.name):
+            try:
+                found._introduce(newest, **_data_of(row.body))
+            except _MALFORMED as error:
+                why = error if isinstance(error, NoteInvalid) else "there is none"
+                meaning = f"a key that cannot be believed: {why}"
+                found.problems.append(Discrepancy("ledger_entries", row.position, meaning))
+        return found
+
+    def _introduce(
+        self, newest: dict[str, str], *, vkey: str, role: str, replaces: str | None,
+        endorsement: str | None,
+    ) -> None:  # fmt: skip
+        key = VerifierKey.parse(vkey)
+        if role == WITNESS:
+            self.witnesses[vkey] = key
+            return
+        if replaces != newest.get(role):
+            raise NoteInvalid("it does not follow the one before it")
+        if replaces is not None and not is_endorsed(vkey, role, replaces, endorsement or ""):
+            raise NoteInvalid("the one before it did not endorse it")
+        newest[role] = vkey
+        trusted = {known.to_text() for known in self.log}
+        if role == LOG and (replaces in trusted or not trusted):
+            self.log.append(key)
 
 
 @dataclass
 class _Notes:
     """Every checkpoint there is, as far as it can be believed."""
 
-    problems: list[Discrepancy]
-    checkpoints: list[tuple[str, Checkpoint]]
+    keys: _Keys
+    problems: list[Discrepancy] = field(default_factory=list)
+    checkpoints: list[tuple[str, Checkpoint]] = field(default_factory=list)
 
     @classmethod
-    def read(cls, session: Session, scope: Scope) -> _Notes:
-        keys = [_key(row.vkey) for row in run(session, _KEYS) if row.role == LOG]
-        log = list(scope.pinned) or [key for key in keys if key is not None]
-        found = cls([], [])
+    def read(cls, session: Session, scope: Scope, keys: _Keys) -> _Notes:
+        found = cls(keys)
         stored: dict[str, int] = {}
         for row in run(session, _CHECKPOINTS):
-            checkpoint = found._open("ledger_checkpoints", row.note, log)
-            stored[_text_of(row.note)] = row.size
-            if checkpoint is not None and checkpoint.size != row.size:
-                found._say("ledger_checkpoints", row.size, f"it is about {checkpoint.size} entries")
-            if checkpoint is not None and len(Note.parse(row.note).signatures) != 1:
-                found._say("ledger_checkpoints", row.size, "it has signatures besides the log's")
+            found._stored(row.size, row.note or "", stored)
         found._cosignatures(session, {size: note for note, size in stored.items()})
         for sink in scope.sinks:
-            found._outside(sink.where, list(sink.notes()), stored, log)
+            found._outside(sink.where, list(sink.notes()), stored)
         for where, note in scope.kept:
-            found._open(where, note, log)
+            found._open(where, note)
         return found
 
-    def _outside(
-        self, where: str, notes: Sequence[str], stored: Mapping[str, int], log: list[VerifierKey]
-    ) -> None:
+    def _stored(self, size: int, note: str, stored: dict[str, int]) -> None:
+        checkpoint, text_ = self._open("ledger_checkpoints", note), _text_of(note)
+        if text_ in stored:
+            self._say("ledger_checkpoints", size, "it is there twice")
+        stored[text_] = size
+        if checkpoint is not None and checkpoint.size != size:
+            self._say("ledger_checkpoints", size, f"it is about {checkpoint.size} entries")
+        if checkpoint is not None and len(Note.parse(note).signatures) != 1:
+            self._say("ledger_checkpoints", size, "it has signatures besides the log's")
+
+    def _outside(self, where: str, notes: Sequence[str], stored: Mapping[str, int]) -> None:
         for note in notes:
-            checkpoint = self._open(where, note, log)
+            checkpoint = self._open(where, note)
             if checkpoint is not None and _text_of(note) not in stored:
                 self._say(
                     "ledger_checkpoints",
@@ -160,11 +210,12 @@ class _Notes:
                 self._say(where, size, f"the checkpoint over {size} entries is not there")
 
     def _cosignatures(self, session: Session, texts: Mapping[int, str]) -> None:
-        witnesses = [_key(row.vkey) for row in run(session, _KEYS) if row.role == WITNESS]
-        known = {key.to_text(): key for key in witnesses if key is not None}
+        before = None
         for row in run(session, _COSIGNATURES):
-            key, text_ = known.get(row.witness), texts.get(row.size)
-            if key is None:
+            key, text_ = self.keys.witnesses.get(row.witness), texts.get(row.size)
+            if (row.size, row.witness) == before:
+                self._say("ledger_cosignatures", row.size, "its witness is there twice")
+            elif key is None:
                 self._say("ledger_cosignatures", row.size, "its witness is not known")
             elif text_ is None:
                 self._say("ledger_cosignatures", row.size, "there is no such checkpoint")
@@ -174,10 +225,11 @@ class _Notes:
                         raise NoteInvalid("it is not this witness's")  # noqa: TRY301
                 except NoteInvalid as error:
                     self._say("ledger_cosignatures", row.size, str(error))
+            before = row.size, row.witness
 
-    def _open(self, where: str, note: str, log: list[VerifierKey]) -> Checkpoint | None:
+    def _open(self, where: str, note: str) -> Checkpoint | None:
         try:
-            checkpoint = open_checkpoint(note, *log)
+            checkpoint = open_checkpoint(note, *self.keys.log)
         except NoteInvalid as error:
             self._say(where, _claimed_size(note), f"a checkpoint that proves nothing: {error}")
             return None
@@ -186,14 +238,6 @@ class _Notes:
 
     def _say(self, where: str, position: int | None, meaning: str) -> None:
         self.problems.append(Discrepancy(where, position, meaning))
-
-
-def _key(vkey: str) -> VerifierKey | None:
-    """None for one that is malformed: the comparison of ``ledger_keys`` reports it."""
-    try:
-        return VerifierKey.parse(vkey)
-    except NoteInvalid:
-        return None
 
 
 def _text_of(note: str) -> str:
@@ -225,19 +269,7 @@ def _tree(session: Session, notes: _Notes, progress: Progress) -> Iterator[Discr
         yield from audit.read(session, min(end, size))
         progress("order, leaves and tree", audit.frontier.size)
     yield from audit.check_tiles(session, whole=True)
-    for where, checkpoint in notes.checkpoints:
-        if checkpoint.size > size:
-            yield Discrepancy(
-                where,
-                checkpoint.size,
-                f"it covers {checkpoint.size} entries and there are {size}: the tail is gone",
-            )
-        elif audit.roots[checkpoint.size] != checkpoint.root:
-            yield Discrepancy(
-                where,
-                checkpoint.size,
-                f"the first {checkpoint.size} entries are not those that were signed",
-            )
+    yield from _against_signed(notes.checkpoints, audit.roots, size)
     for row in run(session, _UNPLACED):
         yield Discrepancy(
             "ledger_entries", None, f"entry {row.id} has no position and does not wait for one"
@@ -247,11 +279,33 @@ def _tree(session: Session, notes: _Notes, progress: Progress) -> Iterator[Discr
         yield Discrepancy("ledger_unsealed", None, f"entry {row.entry_id} waits, but it {meaning}")
 
 
+def _against_signed(
+    checkpoints: Sequence[tuple[str, Checkpoint]], roots: Mapping[int, bytes], size: int
+) -> Iterator[Discrepancy]:
+    """Each checkpoint against the tree; first of all between which two of them it goes wrong."""
+    sizes = [checkpoint.size for _, checkpoint in checkpoints]
+    wrong = [one.size for _, one in checkpoints if roots.get(one.size, one.root) != one.root]
+    if wrong:
+        right = max((one for one in sizes if one < min(wrong)), default=0)
+        meaning = f"from here to {min(wrong)} the entries are not those that were signed"
+        yield Discrepancy("ledger_order", right, meaning)
+    if max(sizes, default=0) > size:
+        yield Discrepancy("ledger_order", size, f"it ends here, and {max(sizes)} were signed")
+    for where, checkpoint in checkpoints:
+        if checkpoint.size > size:
+            meaning = f"it covers {checkpoint.size} entries and there are {size}: the tail is gone"
+        elif roots[checkpoint.size] != checkpoint.root:
+            meaning = f"the first {checkpoint.size} entries are not those that were signed"
+        else:
+            continue
+        yield Discrepancy(where, checkpoint.size, meaning)
+
+
 # What entries say
 
 
 class _Catalogue:
-    """The commitments, erasures and keys that entries name; each entry against its columns."""
+    """The commitments and erasures that entries name; each entry against its columns."""
 
     def __init__(self, kinds: Mapping[str, EntryKind]) -> None:
         self._kinds = kinds
@@ -262,61 +316,46 @@ class _Catalogue:
         after, read = -(2**63), 0
         while rows := run(session, _BODIES, after=after, limit=CHUNK):
             for row in rows:
-                yield from self._entry(row.id, row.position, row.kind, row.subject, bytes(row.body))
-            after, read = rows[-1].id, read + len(rows)
+                if row.id == after:
+                    meaning = f"entry {row.id} is there twice"
+                    yield Discrepancy("ledger_entries", row.position, meaning)
+                yield from self._entry(row)
+                after = row.id
+            read += len(rows)
             progress("what entries say", read)
 
-    def _entry(
-        self, id_: int, position: int | None, kind: str, subject: str, body: bytes
-    ) -> Iterator[Discrepancy]:
-        end = f',"kind":{quoted(kind)},"subject":{quoted(subject)},"v":'.encode()
-        if kind == FREQUENT and body[:-2].endswith(end):
-            return  # no texts, no keys, and a million of them
-        document = _document(body)
-        if document is None:
-            yield Discrepancy("ledger_entries", position, f"entry {id_} is no entry at all")
-            return
-        if (document["kind"], document["subject"]) != (kind, subject):
-            yield Discrepancy(
-                "ledger_entries",
-                position,
-                f"entry {id_}: kind or subject is not what the body says",
-            )
-        declared = self._kinds.get(document["kind"])
-        if declared is not None:
-            self.commitments |= dict.fromkeys(declared.commitments(document), position)
-            yield from self._special(declared, document, position)
+    def _entry(self, row: Row[Any]) -> Iterator[Discrepancy]:
+        body = bytes(row.body or b"")
+        end = f',"kind":{quoted(row.kind)},"subject":{quoted(row.subject)},"v":'.encode()
+        if row.kind == FREQUENT and body[:-2].endswith(end):
+            return  # no texts, and a million of them
+        try:
+            document = json.loads(body)
+            if (document["kind"], document["subject"]) != (row.kind, row.subject):
+                meaning = f"entry {row.id}: kind or subject is not what the body says"
+                yield Discrepancy("ledger_entries", row.position, meaning)
+            self._note(document, row.position)
+        except _MALFORMED:
+            meaning = f"entry {row.id} is not what its kind writes"
+            yield Discrepancy("ledger_entries", row.position, meaning)
 
-    def _special(
-        self, kind: EntryKind, document: Mapping[str, Any], position: int | None
-    ) -> Iterator[Discrepancy]:
-        data = document["data"]
+    def _note(self, document: Mapping[str, Any], position: int | None) -> None:
+        kind = self._kinds.get(document["kind"])
+        if kind is None:
+            return  # the replay says so
+        self.commitments |= dict.fromkeys(kind.commitments(document), position)
         if kind.name == TEXT_ERASED.name:
-            commitment = data["commitment"]
+            commitment = document["data"]["commitment"]
             self.erased[commitment] = Erased(commitment, document["actor"], document["at"])
-        if kind.name == KEY_ANNOUNCED.name and data["replaces"] is not None:
-            try:
-                endorsed = is_endorsed(
-                    data["vkey"], data["role"], data["replaces"], data["endorsement"]
-                )
-            except NoteInvalid:
-                endorsed = False
-            if not endorsed:
-                yield Discrepancy(
-                    "ledger_entries", position, "a new key that the old one did not endorse"
-                )
 
 
-def _document(body: bytes) -> dict[str, Any] | None:
-    """The body as an entry; None when it is not one."""
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    keys = {"v", "kind", "at", "actor", "subject", "data"}
-    if not isinstance(document, dict) or not keys <= document.keys():
-        return None
-    return document if isinstance(document["data"], dict) else None
+# What reading a rewritten body as an entry can raise: it may hold anything.
+_MALFORMED = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
+
+
+def _data_of(body: bytes | None) -> dict[str, Any]:
+    data: dict[str, Any] = json.loads(bytes(body or b""))["data"]
+    return data
 
 
 # Texts
@@ -325,8 +364,10 @@ def _document(body: bytes) -> dict[str, Any] | None:
 def _texts(session: Session, catalogue: _Catalogue) -> Iterator[Discrepancy | Erased]:
     present = set()
     for row in run(session, _TEXTS):
+        if row.commitment in present:
+            yield Discrepancy("texts", None, f"{row.commitment} is there twice")
         present.add(row.commitment)
-        if commit(row.body, bytes(row.salt)) != row.commitment:
+        if not _is_kept(row.commitment, row.salt, row.body):
             yield Discrepancy("texts", None, f"the text of {row.commitment} was changed")
         if row.commitment not in catalogue.commitments:
             yield Discrepancy("texts", None, f"no entry commits to {row.commitment}")
@@ -341,6 +382,13 @@ def _texts(session: Session, catalogue: _Catalogue) -> Iterator[Discrepancy | Er
             yield Discrepancy(
                 "texts", position, f"the text of {commitment} is gone, and no entry erased it"
             )
+
+
+def _is_kept(commitment: str, salt: bytes | None, body: str | None) -> bool:
+    """Whether it is the text; of another length, the salt could be its beginning."""
+    if salt is None or len(salt) != SALT_BYTES or body is None:
+        return False
+    return commit(body, bytes(salt)) == commitment
 
 
 # Derived rows
