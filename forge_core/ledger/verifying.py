@@ -50,6 +50,14 @@ _UNPLACED = text("""
         AND NOT EXISTS (SELECT FROM ledger_unsealed WHERE entry_id = id)
     ORDER BY id
 """)
+_FALSELY_HASHED = text("""
+    SELECT id FROM ledger_unsealed JOIN ledger_entries ON id = entry_id
+    WHERE leaf_hash IS DISTINCT FROM sha256('\\x00'::bytea || body)
+    ORDER BY id
+""")
+_WAITING_TWICE = text("""
+    SELECT entry_id FROM ledger_unsealed GROUP BY entry_id HAVING count(*) > 1 ORDER BY entry_id
+""")
 _FALSELY_WAITING = text("""
     SELECT entry_id, EXISTS (SELECT FROM ledger_entries WHERE id = entry_id) AS there
     FROM ledger_unsealed
@@ -178,35 +186,35 @@ class _Notes:
         stored: dict[str, int] = {}
         for row in run(session, _CHECKPOINTS):
             found._stored(row.size, row.note or "", stored)
-        found._cosignatures(session, {size: note for note, size in stored.items()})
+        found._cosignatures(session, {size: _text_of(note) for note, size in stored.items()})
         for sink in scope.sinks:
-            found._outside(sink.where, list(sink.notes()), stored)
+            found._outside(sink.where, dict.fromkeys(sink.notes()), stored)
         for where, note in scope.kept:
             found._open(where, note)
         return found
 
     def _stored(self, size: int, note: str, stored: dict[str, int]) -> None:
-        checkpoint, text_ = self._open("ledger_checkpoints", note), _text_of(note)
-        if text_ in stored:
+        checkpoint = self._open("ledger_checkpoints", note)
+        if note in stored:
             self._say("ledger_checkpoints", size, "it is there twice")
-        stored[text_] = size
+        stored[note] = size
         if checkpoint is not None and checkpoint.size != size:
             self._say("ledger_checkpoints", size, f"it is about {checkpoint.size} entries")
         if checkpoint is not None and len(Note.parse(note).signatures) != 1:
             self._say("ledger_checkpoints", size, "it has signatures besides the log's")
 
-    def _outside(self, where: str, notes: Sequence[str], stored: Mapping[str, int]) -> None:
+    def _outside(self, where: str, notes: Mapping[str, None], stored: Mapping[str, int]) -> None:
+        texts = {_text_of(note) for note in stored}
         for note in notes:
             checkpoint = self._open(where, note)
-            if checkpoint is not None and _text_of(note) not in stored:
+            if checkpoint is not None and _text_of(note) not in texts:
                 self._say(
                     "ledger_checkpoints",
                     checkpoint.size,
                     f"the one over {checkpoint.size} entries that is kept in {where} is gone",
                 )
-        outside = {_text_of(note) for note in notes}
-        for text_, size in stored.items():
-            if text_ not in outside:
+        for note, size in stored.items():
+            if note not in notes:  # to the byte: it was written outside first
                 self._say(where, size, f"the checkpoint over {size} entries is not there")
 
     def _cosignatures(self, session: Session, texts: Mapping[int, str]) -> None:
@@ -221,7 +229,8 @@ class _Notes:
                 self._say("ledger_cosignatures", row.size, "there is no such checkpoint")
             else:
                 try:
-                    if Note.parse(f"{text_}\n{row.line}\n").cosigned_at(key) is None:
+                    note = Note.parse(f"{text_}\n{row.line}\n")
+                    if len(note.signatures) != 1 or note.cosigned_at(key) is None:
                         raise NoteInvalid("it is not this witness's")  # noqa: TRY301
                 except NoteInvalid as error:
                     self._say("ledger_cosignatures", row.size, str(error))
@@ -274,6 +283,10 @@ def _tree(session: Session, notes: _Notes, progress: Progress) -> Iterator[Discr
         yield Discrepancy(
             "ledger_entries", None, f"entry {row.id} has no position and does not wait for one"
         )
+    for row in run(session, _FALSELY_HASHED):
+        yield Discrepancy("ledger_entries", None, f"entry {row.id} waits with a wrong leaf_hash")
+    for row in run(session, _WAITING_TWICE):
+        yield Discrepancy("ledger_unsealed", None, f"entry {row.entry_id} waits twice")
     for row in run(session, _FALSELY_WAITING):
         meaning = "is sealed already" if row.there else "does not exist"
         yield Discrepancy("ledger_unsealed", None, f"entry {row.entry_id} waits, but it {meaning}")
