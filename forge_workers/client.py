@@ -27,15 +27,13 @@ from forge_core.clock import rfc3339
 from forge_core.database import as_json, is_retryable, make_engine, run, transaction
 from forge_core.errors import Misconfigured, Refused, Unavailable
 from forge_core.ids import uuid7
-from forge_core.ledger.entries import Entry
 from forge_core.ledger.notes import SigningKey
 from forge_core.ledger.receipts import Receipt, promise
-from forge_core.ledger.received import received_entry
 from forge_core.proposals.types import ProposalType
 from forge_core.settings import Settings
 from forge_core.text import require_id
-from forge_core.voting.ballots import ballot_entry
 from forge_core.wiring import REGISTRY
+from forge_workers.accepted import accepted_entries
 from forge_workers.app import app
 from forge_workers.flusher import Flusher
 from forge_workers.waker import Waker
@@ -55,14 +53,6 @@ _ACCEPT = text("""
 _SUBMIT = text("""
     SELECT command_id, state, code, message, duplicate
     FROM forge_submit_commands(:issuer, CAST(:rows AS json))
-""")
-_OWN_BALLOTS = text("""
-    SELECT *, CAST(:issuer AS text) AS issuer
-    FROM forge_own_ballots(:issuer, CAST(:ids AS uuid[]))
-""")
-_RECEIVE = text("""
-    SELECT command_id, kind, accepted_at
-    FROM forge_receive_commands(:issuer, CAST(:ids AS uuid[]))
 """)
 _ANSWERS = text("""
     SELECT command_id, state, code, message, result
@@ -318,7 +308,7 @@ class GovernanceClient:
         key = self._promise_key
         if key is None:
             raise Misconfigured("this client has no promise_key, so it cannot give receipts")
-        accepted = self._accepted(command_ids)
+        accepted = accepted_entries(self._patiently, self.issuer, command_ids)
         missing = [id_ for id_ in command_ids if id_ not in accepted]
         if missing:
             raise Refused("COMMAND_UNKNOWN", f"{self.issuer!r} has had no {missing[0]} accepted")
@@ -327,25 +317,6 @@ class GovernanceClient:
             for id_ in command_ids
             for entry, accepted_at in (accepted[id_],)
         ]
-
-    def _accepted(self, command_ids: Sequence[UUID]) -> dict[UUID, tuple[Entry, datetime]]:
-        """The entries that were promised by accepting these; of commands they are written here."""
-        ids = [str(id_) for id_ in command_ids]
-        ballots = self._patiently(
-            lambda session: run(session, _OWN_BALLOTS, issuer=self.issuer, ids=ids)
-        )
-        found = {row.command_id: (ballot_entry(row), row.accepted_at) for row in ballots}
-        others = [str(id_) for id_ in command_ids if id_ not in found]
-        received = self._patiently(
-            lambda session: run(session, _RECEIVE, issuer=self.issuer, ids=others)
-        )
-        return found | {
-            row.command_id: (
-                received_entry(self.issuer, row.command_id, row.kind, row.accepted_at),
-                row.accepted_at,
-            )
-            for row in received
-        }
 
     def setting(self, key: str) -> Any:
         """The present value of a registered key. ``UNKNOWN_CAPABILITY`` names near matches."""
