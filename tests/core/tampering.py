@@ -37,7 +37,6 @@ HARMED = tuple(table for table in TABLES if table.info["held"] is not Held.OPERA
 # Nobody says that there will be a witness's line, so nobody can say that one is missing.
 MAY_BE_ABSENT = frozenset({"ledger_cosignatures"})
 
-
 Step = Callable[[Session], None]
 Change = Callable[[dict[str, Any]], None]
 
@@ -72,7 +71,7 @@ class Harm:
 
     name: str
     where: str
-    do: Callable[[Session], None]
+    do: Step
     position: int | None = None
 
 
