@@ -15,10 +15,10 @@ from sqlalchemy.engine import Row
 from sqlalchemy.orm import Session
 
 from forge_core.database import as_json, run
+from forge_core.ledger.attested import Keys
 from forge_core.ledger.auditing import TreeAudit
 from forge_core.ledger.checkpoints import CheckpointSink
 from forge_core.ledger.discrepancy import Discrepancy
-from forge_core.ledger.keys import LOG, known_keys
 from forge_core.ledger.merkle import Frontier
 from forge_core.ledger.notes import NoteInvalid
 from forge_core.ledger.statements import Checkpoint, open_checkpoint
@@ -105,7 +105,8 @@ def _open(
     session: Session, after: int, end: int, size: int, outside: Sequence[tuple[str, str]]
 ) -> Iterator[tuple[str, Checkpoint] | Discrepancy]:
     """The checkpoints that end in this piece, and those that reach beyond all there is."""
-    keys = known_keys(session, LOG)
+    keys = Keys.read(session, ())
+    yield from keys.problems
     stored = run(session, _CHECKPOINTS, after=after, end=end)
     inside = [("ledger_checkpoints", row.note) for row in stored]
     for where, note in dict.fromkeys([*inside, *outside]):
@@ -113,7 +114,7 @@ def _open(
         if claimed and claimed[0].isdecimal() and int(claimed[0]) <= after:
             continue  # an earlier piece has verified it
         try:
-            checkpoint = open_checkpoint(note, *keys)
+            checkpoint = open_checkpoint(note, *keys.log)
         except NoteInvalid as error:
             yield Discrepancy(where, None, f"a checkpoint that proves nothing: {error}")
             continue
