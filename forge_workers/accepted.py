@@ -24,7 +24,7 @@ _OWN_BALLOTS = text("""
     FROM forge_own_ballots(:issuer, CAST(:ids AS uuid[]))
 """)
 _RECEIVE = text("""
-    SELECT command_id, kind, accepted_at
+    SELECT command_id, kind, received_at
     FROM forge_receive_commands(:issuer, CAST(:ids AS uuid[]))
 """)
 
@@ -32,7 +32,7 @@ _RECEIVE = text("""
 def accepted_entries(
     ask: Ask, issuer: str, command_ids: Sequence[UUID]
 ) -> dict[UUID, tuple[Entry, datetime]]:
-    """The entry and the time of acceptance of each that was accepted, by command id.
+    """The entry and the time of each that was accepted (or, of commands, received), by command id.
 
     A ballot's entry follows from what was accepted; that another command was received is written
     into the ledger here, once, however often it is asked.
@@ -46,8 +46,8 @@ def accepted_entries(
     received = ask(lambda session: run(session, _RECEIVE, issuer=issuer, ids=others))
     return found | {
         row.command_id: (
-            received_entry(issuer, row.command_id, row.kind, row.accepted_at),
-            row.accepted_at,
+            received_entry(issuer, row.command_id, row.kind, row.received_at),
+            row.received_at,
         )
         for row in received
     }

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from forge_core.capabilities.registry import Registry
 from forge_core.clock import forge_now
-from forge_core.database import describe, is_retryable
+from forge_core.database import describe, is_retryable, run
 from forge_core.enforcement.handlers import HANDLERS, Execution
 from forge_core.errors import Refused
 from forge_core.jobs.kinds import Job, Outcome
@@ -26,7 +26,7 @@ from forge_core.members.electorate import lock_version
 from forge_core.proposals.expiry import EXPIRED, is_expired
 from forge_core.proposals.lifecycle import Status, execution_due
 from forge_core.proposals.locking import LockedProposal, lock_proposals, require_proposal
-from forge_core.proposals.payloads import parse_payload
+from forge_core.proposals.payloads import Payload, parse_payload
 from forge_core.proposals.types import ProposalType
 
 EXECUTED = EntryKind.of(
@@ -54,6 +54,10 @@ FAILED = EntryKind.of(
 
 STATEMENT_TIMEOUT = "57014"
 
+_KNOWN = text("""
+    SELECT commitment FROM texts WHERE commitment = ANY(:given)
+    UNION ALL SELECT commitment FROM erasures WHERE commitment = ANY(:given)
+""")
 _TYPE = text("SELECT type FROM proposals WHERE id = :id")
 
 
@@ -103,6 +107,7 @@ def _apply(
         with session.begin_nested():
             _require_unchanged(proposal)
             payload = parse_payload(proposal.type, json.loads(proposal.payload), registry)
+            payload = _committed(session, payload)
             HANDLERS[type(payload)](Execution(session, proposal, payload, registry, now))
             data = {"payload_hash": proposal.payload_hash}
             append(session, [Entry(EXECUTED, now, "rule:execution", proposal.id, data)])
@@ -116,6 +121,17 @@ def _apply(
     except Exception as error:  # noqa: BLE001  # whatever a handler raises is its proposal's failure
         return record_failure(session, proposal.id, "HANDLER_FAILED", describe(error), now)
     return Outcome.done(proposal_id=proposal.id)
+
+
+def _committed(session: Session, payload: Payload) -> Payload:
+    """Proposals of the first schema have their texts in clear; what they change must not."""
+    texts = {key: text for key in payload.TEXTS if (text := getattr(payload, key)) is not None}
+    known = {row.commitment for row in run(session, _KNOWN, given=list(texts.values()))}
+    clear = {key: text for key, text in texts.items() if text not in known}
+    if not clear:
+        return payload
+    kept = keep_texts(session, *clear.values())
+    return payload.model_copy(update=dict(zip(clear, kept, strict=True)))
 
 
 def _require_unchanged(proposal: LockedProposal) -> None:

@@ -22,15 +22,22 @@ TEXT_ERASED = EntryKind.of(
 
 _COMMITMENT = re.compile(r"[0-9a-f]{64}")
 _ERASE = text("DELETE FROM texts WHERE commitment = :commitment RETURNING commitment")
-# A command that brought the text is kept for a while beside its answer.
+# A command that brought the text is kept for a while beside its answer, and its hash for ever: with
+# that, guesses could be tried. Whoever sends the command again is told that it conflicts.
 _FORGET_COMMANDS = text("""
-    UPDATE jobs SET payload = '{"erased": true}'
-    FROM (
+    WITH entry AS MATERIALIZED (
         SELECT DISTINCT convert_from(body, 'UTF8')::jsonb ->> 'command' AS command
         FROM ledger_entries
         WHERE kind <> 'ballot.cast' AND position(convert_to(:commitment, 'UTF8') IN body) > 0
-    ) AS entry
-    WHERE jobs.issuer || '/' || jobs.command_id = entry.command AND finished_at IS NOT NULL
+    ), forgotten AS (
+        UPDATE jobs SET payload = '{"erased": true}'
+        FROM entry
+        WHERE jobs.issuer || '/' || jobs.command_id = entry.command AND finished_at IS NOT NULL
+    )
+    UPDATE commands SET content_hash = sha256(uuid_send(gen_random_uuid()))
+    FROM entry
+    WHERE issuer = substring(command FROM '^(.*)/[^/]*$')
+        AND command_id::text = substring(command FROM '[^/]*$')
 """)
 
 

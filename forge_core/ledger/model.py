@@ -37,6 +37,12 @@ class LedgerEntry(Base, held=Held.LEDGER):
             "id",
             postgresql_where=text("kind <> 'ballot.cast'"),
         ),
+        Index(
+            "ledger_entries_received_key",
+            "subject",
+            unique=True,
+            postgresql_where=text("kind = 'command.received'"),
+        ),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)

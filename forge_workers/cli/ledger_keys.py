@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from forge_core.database import make_engine, transaction
 from forge_core.errors import Refused
 from forge_core.ledger import keys as ledger_keys
+from forge_core.ledger.checkpoints import alone
 from forge_core.ledger.notes import KeyKind, NoteInvalid, SigningKey, VerifierKey
 from forge_core.ledger.witnessing import Request, Witness, keep_cosignature, request
 from forge_core.settings import Settings
@@ -60,17 +61,25 @@ def make(
 
 @keys.command()
 def rotate(role: Role, acting: ActingMember) -> None:
-    """Replace a key by a new one, which the old one endorses; the old file is kept beside it."""
+    """Replace a key by a new one, which the old one endorses; the old file is kept beside it.
+
+    What was interrupted is completed by the next run.
+    """
     settings = Settings.load()
     path = settings.ledger_key if role is Role.LOG else settings.promise_key
-    old = load_key(path)
-    new = SigningKey.generate(old.name)
     draft = path.with_name(f"{path.name}.next")
-    write_private(draft, new.to_text() + "\n")
-    with _writing() as session:
-        ledger_keys.rotate(session, old, new.verifier, role.value, actor=acting)
-    path.replace(path.with_name(f"{path.name}.{old.verifier.key_id.hex()}"))
-    draft.replace(path)
+    with alone(draft):
+        old = load_key(path)
+        if not draft.exists():
+            write_private(draft, SigningKey.generate(old.name).to_text() + "\n")
+        new = load_key(draft)  # perhaps that of a rotation which was interrupted
+        with _writing() as session:
+            if new.verifier not in ledger_keys.known_keys(session, role.value):
+                ledger_keys.rotate(session, old, new.verifier, role.value, actor=acting)
+        kept = path.with_name(f"{path.name}.{old.verifier.key_id.hex()}")
+        if not kept.exists():
+            kept.hardlink_to(path)
+        draft.replace(path)
     standard_output().print(f"the {role} key is now {new.verifier.to_text()}", markup=False)
 
 

@@ -132,7 +132,7 @@ class House:
                 text("SELECT * FROM forge_receive_commands(:issuer, CAST(:ids AS uuid[]))"),
                 {"issuer": issuer, "ids": [str(id_) for id_ in command_ids]},
             ).all()
-        return [(row.command_id, row.kind, row.accepted_at) for row in rows]
+        return [(row.command_id, row.kind, row.received_at) for row in rows]
 
     def answer(self, command_id: UUID, *, issuer: str = ISSUER) -> Answer:
         with transaction(self.client) as session:

@@ -157,6 +157,16 @@ AS $$
     ) AS parsed
 $$;
 
+-- Ballots up to this one were counted under the first schema, whose entries nobody could promise.
+DO $$
+BEGIN
+    EXECUTE format(
+        'CREATE FUNCTION forge_last_counted() RETURNS bigint LANGUAGE sql IMMUTABLE AS %L',
+        format('SELECT %s::bigint', (SELECT coalesce(max(ballot_id), 0) FROM ballots))
+    );
+END
+$$;
+
 -- What an issuer's own accepted ballots will say in the ledger: the promise is made of it.
 CREATE FUNCTION forge_own_ballots(p_issuer text, p_command_ids uuid[])
     RETURNS TABLE (
@@ -172,7 +182,8 @@ AS $$
         FROM public.ballot_inbox WHERE ballot_id = known.ballot_id
         UNION ALL
         SELECT ballot_id, proposal_id, member_id, choice, weight, accepted_at
-        FROM public.ballots WHERE ballot_id = known.ballot_id
+        FROM public.ballots
+        WHERE ballot_id = known.ballot_id AND ballot_id > public.forge_last_counted()
     ) AS ballot
     WHERE known.issuer = p_issuer AND known.command_id = ANY (p_command_ids)
 $$;
@@ -202,23 +213,28 @@ AS $$
 $$;
 
 -- Say in the ledger that an issuer's own commands were received: that can be promised at once, what
--- becomes of them cannot. Once each, whoever asks how often. Their content stays out of it: a hash
--- of a text that may be erased would let anybody try guesses.
+-- becomes of them cannot. Once each, whoever asks how often; the index says so, and no row is locked
+-- that a step needs. Their content stays out of it: a hash of a text that may be erased would let
+-- anybody try guesses.
+CREATE UNIQUE INDEX ledger_entries_received_key ON ledger_entries (subject)
+    WHERE kind = 'command.received';
+
 CREATE FUNCTION forge_receive_commands(p_issuer text, p_command_ids uuid[])
-    RETURNS TABLE (command_id uuid, kind text, accepted_at timestamptz)
+    RETURNS TABLE (command_id uuid, kind text, received_at timestamptz)
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
 AS $$
 #variable_conflict use_column
+DECLARE
+    v_now text := to_char(forge_now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"');
 BEGIN
-    -- Two calls at once: the second sees, in its next statement, what the first has written.
-    PERFORM FROM commands
-    WHERE issuer = p_issuer AND command_id = ANY (p_command_ids) AND ballot_id IS NULL
-    ORDER BY command_id FOR NO KEY UPDATE;
-
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'commands are received in READ COMMITTED only'
+            USING ERRCODE = 'invalid_transaction_state';
+    END IF;
     INSERT INTO ledger_entries (kind, subject, body)
     SELECT 'command.received', 'command:' || named.name, convert_to(
         '{"actor":' || to_json('issuer:' || p_issuer)::text
-        || ',"at":"' || to_char(accepted_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+        || ',"at":"' || v_now
         || '","command":' || to_json(named.name)::text
         || ',"data":{"kind":' || to_json(jobs.kind)::text
         || '},"kind":"command.received","subject":' || to_json('command:' || named.name)::text
@@ -227,21 +243,20 @@ BEGIN
         JOIN jobs ON once AND key = 'command:' || p_issuer || ':' || commands.command_id,
         LATERAL (SELECT p_issuer || '/' || commands.command_id AS name) AS named
     WHERE commands.issuer = p_issuer AND commands.command_id = ANY (p_command_ids)
-        AND NOT EXISTS (
-        SELECT FROM ledger_entries AS received
-        WHERE received.subject = 'command:' || named.name AND received.kind = 'command.received'
-            AND received.kind <> 'ballot.cast'
-    )
-    ORDER BY commands.command_id;
+    ORDER BY commands.command_id
+    ON CONFLICT (subject) WHERE kind = 'command.received' DO NOTHING;
 
+    -- A later statement, so that what a concurrent call has written is seen.
     RETURN QUERY
-    SELECT commands.command_id, jobs.kind, commands.accepted_at
-    FROM commands JOIN jobs ON once AND key = 'command:' || p_issuer || ':' || commands.command_id
-    WHERE commands.issuer = p_issuer AND commands.command_id = ANY (p_command_ids);
+    SELECT given.id, received.document -> 'data' ->> 'kind', (received.document ->> 'at')::timestamptz
+    FROM unnest(p_command_ids) AS given (id), LATERAL (
+        SELECT convert_from(body, 'UTF8')::jsonb AS document FROM ledger_entries
+        WHERE subject = 'command:' || p_issuer || '/' || given.id AND kind = 'command.received'
+    ) AS received;
 END
 $$;
 
-REVOKE ALL ON FUNCTION forge_await_sealing(), forge_upcast(jsonb), forge_own_ballots(text, uuid[]),
+REVOKE ALL ON FUNCTION forge_await_sealing(), forge_last_counted(), forge_upcast(jsonb), forge_own_ballots(text, uuid[]),
     forge_receive_commands(text, uuid[])
 FROM PUBLIC;
 GRANT SELECT, INSERT ON ledger_order, ledger_tiles, ledger_checkpoints, ledger_cosignatures
