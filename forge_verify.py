@@ -50,8 +50,10 @@ PROMISE = re.compile(
 )
 SIDES = ("for", "against", "abstain")
 # Of the kinds that are read here; the others are only hashed and shown.
+BALLOTS = ("ballot.cast", "ballot.counted")  # the second one in ledgers begun with version 0.1.0
 VERSIONS = {
     "ballot.cast": (1,),
+    "ballot.counted": (1,),
     "proposal.created": (1, 2),
     "proposal.activated": (1,),
     "proposal.decided": (1,),
@@ -408,7 +410,7 @@ def check_receipt(args: argparse.Namespace) -> list[str]:
     need(form == "forge-receipt/1", "the file is not a forge-receipt/1")
     entry = parse_entry(body)
     words, command = f"{show(entry.kind)} on {show(entry.subject)}, {entry.at}", entry.command
-    if entry.kind == "ballot.cast":
+    if entry.kind in BALLOTS:
         ballot = parse_ballot(entry)
         command = ballot.command
         words = (
@@ -521,6 +523,7 @@ def check_texts(entries: list[Entry], texts: list[Any], erased: list[Any]) -> No
     ascending = all(a < b for list_ in (shown, erased) for a, b in pairwise(list_))
     need(ascending, "texts and erased do not ascend by commitment")
     named = {text for e in entries if e.kind != "text.erased" for text in strings(e.data)}
+    named |= {field(e.data, "reason", "an erasure") for e in entries if e.kind == "text.erased"}
     need({*shown, *erased} <= named, "no entry commits to one of the texts or of the erased")
     gone = {field(e.data, "commitment", "an erasure") for e in entries if e.kind == "text.erased"}
     need(set(erased) == gone, "erased does not name exactly what entries say was erased")
@@ -540,9 +543,10 @@ def strings(value: object) -> Iterator[str]:
 def sort_out(
     entries: list[Entry], proposal: str
 ) -> tuple[Entry, Entry | None, Entry | None, list[Entry]]:
-    kinds = ("proposal.created", "proposal.activated", "proposal.decided", "ballot.cast")
+    kinds = ("proposal.created", "proposal.activated", "proposal.decided", *BALLOTS)
     of = {kind: [entry for entry in entries if entry.kind == kind] for kind in kinds}
-    created, activated, decided, ballots = of.values()
+    created, activated, decided, *cast = of.values()
+    ballots = sorted(chain(*cast), key=lambda entry: entry.position)
     own = all(entry.subject == proposal for entry in chain(*of.values()))
     need(own, "an entry is about another proposal than the bundle")
     need(len(created) == 1, "the proposal is not created exactly once")
@@ -561,7 +565,9 @@ def recount(
     seen: set[int | str] = set()
     for entry in entries:
         ballot, where = parse_ballot(entry), f"the ballot at position {entry.position}"
-        need(max(entry.at, ballot.accepted) <= closes_at, f"{where} is later than {closes_at}")
+        # Of old the entry's own time was that of counting.
+        last = ballot.accepted if entry.kind == "ballot.counted" else max(entry.at, ballot.accepted)
+        need(last <= closes_at, f"{where} is later than {closes_at}")
         in_time = decided is None or entry.position < decided.position
         need(in_time, f"{where} comes after the decision")
         need(seen.isdisjoint({ballot.number, ballot.command}), f"{where} is there twice")

@@ -103,11 +103,17 @@ def export_bundle(session: Session, proposal: str, kinds: Sequence[EntryKind]) -
         for row in run(session, _OF_PROPOSAL, proposal=proposal, size=size)
     ]
     named = _commitments([body for _, body in rows], kinds)
-    erasures = run(session, _ERASURES_OF, commitments=sorted(named), size=size)
-    rows += [(row.position, bytes(row.body)) for row in erasures]
-    named |= _commitments([bytes(row.body) for row in erasures], kinds)
     texts = run(session, _TEXTS, commitments=sorted(named))
-    gone = sorted(named - {row.commitment for row in texts})
+    gone: set[str] = set()
+    while missing := named - {row.commitment for row in texts} - gone:
+        # Each erasure is an entry, with a reason that may be erased itself.
+        erasures = run(session, _ERASURES_OF, commitments=sorted(missing), size=size)
+        if len(erasures) < len(missing):
+            raise Refused("NOT_SIGNED", "a text is gone whose erasure no checkpoint covers yet")
+        gone |= missing
+        rows += [(row.position, bytes(row.body)) for row in erasures]
+        named |= _commitments([bytes(row.body) for row in erasures], kinds)
+        texts = run(session, _TEXTS, commitments=sorted(named))
     node = stored_nodes(session)
     return {
         "format": BUNDLE_FORMAT,
@@ -122,7 +128,7 @@ def export_bundle(session: Session, proposal: str, kinds: Sequence[EntryKind]) -
             for position, body in sorted(set(rows))
         ],
         "texts": [{"commitment": r.commitment, "salt": r.salt, "body": r.body} for r in texts],
-        "erased": gone,
+        "erased": sorted(gone),
     }
 
 

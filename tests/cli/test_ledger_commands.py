@@ -13,7 +13,10 @@ from pathlib import Path
 import pytest
 
 import forge_verify
+from forge_core.database import transaction
 from forge_core.ledger.checkpoints import CheckpointFile
+from forge_core.ledger.keys import LOG, rotate
+from forge_core.ledger.notes import SigningKey
 from forge_core.settings import Settings
 from forge_workers.client import Ballot, GovernanceClient
 from forge_workers.keyfiles import load_key, make_key_files
@@ -324,6 +327,24 @@ def test_a_bundle_proves_each_outcome_to_a_stranger_and_to_another_installation(
     assert forge("ledger", "export", "--proposal", "p-none").status == 1
 
 
+def test_a_bundle_with_erased_texts_is_proved_and_says_so(lived, forge, tmp_path):
+    """The reason of an erasure can be erased as well."""
+    proposal, title = lived.sql("SELECT id, title FROM proposals ORDER BY created_at LIMIT 1")[0]
+    file = tmp_path / "bundle"
+    for commitment in (title, "SELECT reason FROM erasures WHERE commitment = %s"):
+        gone = commitment if commitment == title else lived.one(commitment, title)
+        lived.do("ledger.erase_text", "cora", commitment=gone, reason="asked for")
+        early = forge("ledger", "export", "--proposal", proposal, "--out", file)
+        assert (early.status, "NOT_SIGNED" in early.err) == (1, True)
+        sign(lived)
+
+        assert forge("ledger", "export", "--proposal", proposal, "--out", file).status == 0
+        status, said = stand_alone(tmp_path / "elsewhere", "bundle", file, "--key", vkey(forge))
+        assert (status, "erased" in said) == (0, True), said
+    again = lived.sql("SELECT issuer, command_id FROM jobs WHERE payload ? 'erased'")
+    assert again
+
+
 def test_every_change_to_a_real_bundle_is_refused(lived, forge, tmp_path):
     executed = lived.one(
         "SELECT proposal_id FROM ballots JOIN proposals ON id = proposal_id"
@@ -363,6 +384,20 @@ def test_a_rotated_key_signs_what_comes_next_and_the_ledger_stays_clean(lived, f
     rows = [row for row in forge("ledger", "keys", "list", "--json").json if row["role"] == "log"]
     assert [row["replaces"] for row in rows] == [None, before]
     assert rows[1]["vkey"] == load_key(named.ledger_key).verifier.to_text()
+    assert forge("ledger", "verify").status == 0
+
+
+def test_a_rotation_that_was_interrupted_is_completed_by_the_next(lived, forge, named):
+    old = load_key(named.ledger_key)
+    new = SigningKey.generate(old.name)
+    named.ledger_key.with_name("ledger-key.next").write_text(new.to_text())
+    with transaction(lived.app) as session:
+        rotate(session, old, new.verifier, LOG, actor="cora")
+
+    assert forge("ledger", "keys", "rotate", "log", "--as", "cora").status == 0
+
+    assert load_key(named.ledger_key).verifier == new.verifier
+    sign(lived)
     assert forge("ledger", "verify").status == 0
 
 

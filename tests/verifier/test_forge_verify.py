@@ -123,7 +123,12 @@ CREATED = entry(
     command="portal/" + str(uuid.UUID(int=0)),
 )
 ACTIVATED = entry("proposal.activated", 1, {"closes_at": at(10)})
-ERASED = entry("text.erased", 12, {"commitment": commitment("reason")}, actor="über\u202e")
+ERASED = entry(
+    "text.erased",
+    12,
+    {"commitment": commitment("reason"), "reason": "5" * 64},
+    actor="über\u202e",
+)
 BALLOTS = [
     ballot(1, "alice", "against", "2"),
     ballot(2, "bob", "for", "1.25"),
