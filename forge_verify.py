@@ -30,8 +30,12 @@ from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+try:
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+except ImportError:
+    sys.stderr.write("forge_verify.py needs the package cryptography: pip install cryptography\n")
+    raise SystemExit(2) from None
 
 MOST_BYTES = 256 << 20  # of a receipt or a bundle; a ledger may have any size
 MOST_LINE = 16 << 20  # of a ledger

@@ -18,6 +18,8 @@ from forge_core.ledger import keys as ledger_keys
 from forge_core.ledger.checkpoints import alone
 from forge_core.ledger.notes import KeyKind, NoteInvalid, SigningKey, VerifierKey
 from forge_core.ledger.witnessing import Request, Witness, keep_cosignature, request
+from forge_core.members.electorate import members_now, require_member
+from forge_core.members.levels import Role as Power
 from forge_core.settings import Settings
 from forge_workers.cli import queries
 from forge_workers.cli.output import AsJson, print_rows, standard_output
@@ -39,10 +41,21 @@ KeyFile = Annotated[Path, typer.Option("--key-file", help="The witness's own key
 
 
 @keys.command("list")
-def list_(*, as_json: AsJson = False) -> None:
+def list_(
+    *,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Only the keys of log and promises, one a line.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """List the keys that this ledger names, oldest first."""
     with database() as session:
         rows = queries.ledger_keys(session)
+    if plain:
+        for row in rows:
+            if row["role"] != ledger_keys.WITNESS:
+                print(row["vkey"])
+        return
     print_rows(rows, as_json=as_json, empty="no key was announced yet; a worker does it")
 
 
@@ -74,13 +87,18 @@ def rotate(role: Role, acting: ActingMember) -> None:
             write_private(draft, SigningKey.generate(old.name).to_text() + "\n")
         new = load_key(draft)  # perhaps that of a rotation which was interrupted
         with _writing() as session:
+            _require_power(session, acting)
             if new.verifier not in ledger_keys.known_keys(session, role.value):
                 ledger_keys.rotate(session, old, new.verifier, role.value, actor=acting)
         kept = path.with_name(f"{path.name}.{old.verifier.key_id.hex()}")
         if not kept.exists():
             kept.hardlink_to(path)
         draft.replace(path)
-    standard_output().print(f"the {role} key is now {new.verifier.to_text()}", markup=False)
+    standard_output().print(
+        f"the {role} key is now {new.verifier.to_text()}; who verifies needs the old one too",
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 @keys.command("make-witness")
@@ -97,7 +115,9 @@ def make_witness(name: str, key_file: KeyFile) -> None:
 def add_witness(vkey: str, acting: ActingMember) -> None:
     """Let a witness's cosignatures count, by an entry."""
     with _writing() as session:
+        _require_power(session, acting)
         ledger_keys.add_witness(session, _vkey(vkey), actor=acting)
+    standard_output().print(f"the witness {_vkey(vkey).name} is known now", markup=False)
 
 
 @keys.command("ask")
@@ -130,6 +150,12 @@ def keep(
     with _writing() as session:
         size = keep_cosignature(session, file.read_text(encoding="utf-8").strip())
     standard_output().print(f"kept a cosignature of the checkpoint over {size:,} entries")
+
+
+def _require_power(session: Session, acting: str) -> None:
+    member = require_member(members_now(session, [acting]), acting)
+    if not {Power.OPERATOR, Power.ADMIN} & member.roles:
+        raise Refused("POWER_MISSING", "this takes the role operator or admin")
 
 
 def _vkey(given: str) -> VerifierKey:

@@ -387,6 +387,18 @@ def test_a_rotated_key_signs_what_comes_next_and_the_ledger_stays_clean(lived, f
     assert forge("ledger", "verify").status == 0
 
 
+def test_keys_take_a_role(lived, forge, tmp_path):
+    key_file = tmp_path / "witness"
+    public = forge("ledger", "keys", "make-witness", "wit.example", "--key-file", key_file).out
+    before = lived.one("SELECT count(*) FROM ledger_entries")
+    for acting, code in (("gus", "POWER_MISSING"), ("nobody", "MEMBER_UNKNOWN")):
+        for words in (("rotate", "log"), ("add-witness", public.strip())):
+            said = forge("ledger", "keys", *words, "--as", acting)
+            assert (said.status, code in said.err) == (1, True), said.err
+    assert lived.one("SELECT count(*) FROM ledger_entries") == before
+    assert forge("ledger", "keys", "list", "--plain").out.count("\n") == 2
+
+
 def test_a_rotation_that_was_interrupted_is_completed_by_the_next(lived, forge, named):
     old = load_key(named.ledger_key)
     new = SigningKey.generate(old.name)
