@@ -153,8 +153,8 @@ def run(session: Session, statement: TextClause, /, **parameters: object) -> Seq
     return session.execute(statement, parameters).all()
 
 
-def migrate(migrate_url: str) -> None:
-    """Bring the schema to its newest version. Running it again changes nothing."""
+def migrate(migrate_url: str, revision: str = "head") -> None:
+    """Bring the schema to its newest version, or a given one. Running it again changes nothing."""
     from alembic import command  # noqa: PLC0415  # slow to import, needed by one caller
     from alembic.config import Config  # noqa: PLC0415
 
@@ -166,7 +166,7 @@ def migrate(migrate_url: str) -> None:
             # Two stacks that start together migrate one after the other.
             connection.execute(text("SELECT pg_advisory_lock(hashtext('forge.migrate'))"))
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            command.upgrade(config, revision)
             connection.commit()
     finally:
         engine.dispose()
