@@ -12,7 +12,7 @@ ONCE ?=
 ARGS ?=
 WORKERS ?= 2
 
-.PHONY: help install run test lint format bench chaos lock clean
+.PHONY: help install run test lint format bench chaos docs lock clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -52,6 +52,9 @@ bench: $(STAMP) ## Print the ratios the design promises
 
 chaos: $(STAMP) ## Replay a whole public voting in a storm of crashes; ARGS="--dataset decentraland"
 	@exec $(BIN)/python -m benchmarks.chaos $(ARGS)
+
+docs: $(STAMP) ## Make the diagrams of the docs anew
+	@exec $(BIN)/python docs/lifecycle.py
 
 lock: $(STAMP) ## Renew requirements.lock: names, versions and hashes only
 	$(BIN)/python -m pip install --quiet uv

@@ -12,6 +12,9 @@ from functools import lru_cache
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from forge_core.errors import Refused
+from forge_core.text import shown
+
 _NOW = text("SELECT forge_now()")
 _SANDBOX = text("SELECT sandbox FROM instance")
 
@@ -29,6 +32,19 @@ def is_sandbox(session: Session) -> bool:
 def as_utc(moment: datetime) -> datetime:
     """The same instant in UTC."""
     return moment.astimezone(UTC)
+
+
+def parse_moment(value: object) -> datetime | None:
+    """An RFC 3339 time as UTC; None stays None. Raises ``Refused`` TIME_INVALID."""
+    if value is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(str(value))
+        if moment.tzinfo is None:
+            raise Refused("TIME_INVALID", "a time names its offset from UTC, for example ...Z")
+        return as_utc(moment)
+    except (ValueError, OverflowError) as error:
+        raise Refused("TIME_INVALID", f"{shown(value)} is no RFC 3339 time") from error
 
 
 @lru_cache(maxsize=256)  # a step's entries share few moments

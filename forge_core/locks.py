@@ -22,6 +22,7 @@ class NamedLock(Base, held=Held.OPERATIONAL):
 
 _ENSURE = text("INSERT INTO named_locks (name) VALUES (:name) ON CONFLICT DO NOTHING")
 _LOCK = text("SELECT FROM named_locks WHERE name = :name FOR UPDATE")
+_SHARE = text("SELECT FROM named_locks WHERE name = :name FOR SHARE")
 _TRY = text("SELECT 1 FROM named_locks WHERE name = :name FOR UPDATE SKIP LOCKED")
 
 
@@ -29,6 +30,12 @@ def lock_name(session: Session, name: str) -> None:
     """Hold ``name`` until this transaction ends; others wait."""
     session.execute(_ENSURE, {"name": name})
     session.execute(_LOCK, {"name": name})
+
+
+def share_name(session: Session, name: str) -> None:
+    """Hold ``name`` together with others that share it; who locks it waits."""
+    session.execute(_ENSURE, {"name": name})
+    session.execute(_SHARE, {"name": name})
 
 
 def try_lock_name(session: Session, name: str) -> bool:

@@ -8,27 +8,90 @@ from typing import Final
 
 from sqlalchemy import Table
 
-from forge_core.capabilities import rate_limits, values
-from forge_core.capabilities.registry import Registry
+from forge_core.actions import (
+    emergency,
+    extension,
+    overlay,
+    policy,
+    rollback,
+    setting,
+    treasury,
+    trust,
+    windows,
+)
+from forge_core.actions.catalogue import Catalogue
+from forge_core.capabilities import (
+    emergencies,
+    extensions,
+    features,
+    modules,
+    protocol,
+    rate_limits,
+    values,
+)
+from forge_core.capabilities.platform import platform_capabilities
 from forge_core.database import Base, Held
-from forge_core.enforcement import execution
+from forge_core.enforcement import (
+    execution,
+    holding,
+    joint,
+    outbox,
+    retrying,
+    review,
+    unlocking,
+)
 from forge_core.jobs.kinds import Chore, Derivation, JobKind
 from forge_core.jobs.prune import prune
 from forge_core.ledger import erasure, instance, keys, received, sealing
 from forge_core.ledger.entries import EntryKind
-from forge_core.members import commands, delegation, electorate, genesis, imported, restrictions
+from forge_core.members import (
+    commands,
+    delegation,
+    electorate,
+    genesis,
+    holdings,
+    imported,
+    restrictions,
+    roles,
+)
 from forge_core.overlays import register
-from forge_core.proposals import creation, expiry, opening, track_values, weights
-from forge_core.proposals.types import ProposalType
+from forge_core.proposals import creation, expiry, opening, queueing, track_values, weights
+from forge_core.treasury import accounts
+from forge_core.treasury import commands as treasury_commands
 from forge_core.voting import ballots, cancelling, closing, counting, tally_check
 
-REGISTRY: Final = Registry(
-    (*rate_limits.CAPABILITIES, *weights.CAPABILITIES, *track_values.CAPABILITIES)
+CATALOGUE: Final = Catalogue(
+    (
+        *rate_limits.CAPABILITIES,
+        *protocol.CAPABILITIES,
+        *features.CAPABILITIES,
+        *emergencies.CAPABILITIES,
+        *weights.CAPABILITIES,
+        *track_values.CAPABILITIES,
+        *platform_capabilities(),
+    ),
+    (
+        setting.CONFIGURATION,
+        policy.KIND,
+        trust.ADJUSTMENT,
+        overlay.REGISTRATION,
+        overlay.UPDATE,
+        setting.FEATURE_ACTIVATION,
+        treasury.KIND,
+        setting.GOVERNANCE_RULE,
+        trust.ROLE_CHANGE,
+        extension.KIND,
+        emergency.KIND,
+        rollback.KIND,
+    ),
+    (*protocol.ORDERS, *track_values.ORDERS),
 )
+"""What may change, as the code and the platform's own modules declare it; governance extends it."""
 
 ENTRY_KINDS: Final[tuple[EntryKind, ...]] = (
     genesis.FOUNDED,
-    genesis.ROLE_GRANTED,
+    roles.ROLE_GRANTED,
+    roles.ROLE_WITHDRAWN,
     instance.CLOCK_ADVANCED,
     keys.KEY_ANNOUNCED,
     erasure.TEXT_ERASED,
@@ -41,10 +104,27 @@ ENTRY_KINDS: Final[tuple[EntryKind, ...]] = (
     delegation.REVOKED,
     imported.IMPORTED,
     imported.SEALED,
+    holdings.HOLDINGS_REPORTED,
+    holdings.MATERIALISED,
     values.SETTING_CHANGED,
+    values.SETTING_RESTORED,
     values.POLICY_ADOPTED,
+    values.POLICY_REPEALED,
+    extensions.EXTENSION_ADDED,
+    extensions.EXTENSION_REMOVED,
+    modules.MODULE_REGISTERED,
+    modules.MODULE_UPDATED,
+    modules.MODULE_REMOVED,
     register.REGISTERED,
     register.UPDATED,
+    register.TRUST_CHANGED,
+    register.DEREGISTERED,
+    accounts.DEPOSITED,
+    accounts.TRANSFERRED,
+    windows.WINDOW_IMPOSED,
+    windows.WINDOW_ENDED,
+    extension.DECISION_RECORDED,
+    extension.DECISION_WITHDRAWN,
     creation.CREATED,
     opening.ACTIVATED,
     expiry.EXPIRED,
@@ -52,13 +132,34 @@ ENTRY_KINDS: Final[tuple[EntryKind, ...]] = (
     ballots.BALLOT_CAST,
     tally_check.TALLY_CORRECTED,
     closing.DECIDED,
-    closing.QUEUED,
+    review.REVIEWED,
+    review.SIGNED_OFF,
+    queueing.QUEUED,
+    retrying.RETRIED,
     execution.EXECUTED,
     execution.FAILED,
+    execution.ROLLED_BACK,
+    execution.ATTEMPT_REFUSED,
+    joint.PROPOSED,
+    joint.CONFIRMED,
+    joint.ENDED,
+    outbox.DELIVERED,
+    outbox.UNDELIVERABLE,
 )
 
 # The packages' tables are declared by importing them; sorted, so that a key comes before its users.
-for _package in ("capabilities", "jobs", "ledger", "members", "overlays", "proposals", "voting"):
+for _package in (
+    "actions",
+    "capabilities",
+    "enforcement",
+    "jobs",
+    "ledger",
+    "members",
+    "overlays",
+    "proposals",
+    "treasury",
+    "voting",
+):
     import_module(f"forge_core.{_package}.model")
 TABLES: Final[tuple[Table, ...]] = tuple(Base.metadata.sorted_tables)
 DERIVED: Final = tuple(table for table in TABLES if table.info["held"] is Held.DERIVED)
@@ -67,17 +168,36 @@ COMMANDS: Final[tuple[JobKind, ...]] = (
     JobKind(
         "proposals.create",
         queue="proposals",
-        step=partial(creation.create, registry=REGISTRY),
+        step=partial(creation.create, catalogue=CATALOGUE),
         claim=100,
     ),
     JobKind(
         "proposals.activate",
         queue="proposals",
-        step=partial(opening.activate, registry=REGISTRY),
+        step=partial(opening.activate, catalogue=CATALOGUE),
         claim=100,
     ),
     JobKind("proposals.cancel", queue="proposals", step=cancelling.cancel),
-    *commands.job_kinds(tuple(ProposalType)),
+    JobKind(
+        "enforcement.review",
+        queue="execution",
+        step=partial(review.review, catalogue=CATALOGUE),
+        together=False,
+    ),
+    JobKind("enforcement.sign_off", queue="execution", step=review.sign_off, together=False),
+    JobKind("enforcement.retry", queue="execution", step=retrying.retry, together=False),
+    JobKind("enforcement.freeze", queue="execution", step=holding.freeze, together=False),
+    JobKind("enforcement.thaw", queue="execution", step=holding.thaw, together=False),
+    JobKind("joint.propose", queue="proposals", step=joint.propose, together=False),
+    JobKind(
+        "joint.confirm",
+        queue="proposals",
+        step=partial(joint.confirm, catalogue=CATALOGUE),
+        together=False,
+    ),
+    JobKind("joint.cancel", queue="proposals", step=joint.cancel, together=False),
+    JobKind("treasury.deposit", queue="proposals", step=treasury_commands.deposit, together=False),
+    *commands.job_kinds(lambda session: extension.with_extensions(session, CATALOGUE).types),
 )
 
 JOB_KINDS: Final[tuple[JobKind, ...]] = (
@@ -103,13 +223,26 @@ JOB_KINDS: Final[tuple[JobKind, ...]] = (
     JobKind(
         "enforcement.execute",
         queue="execution",
-        step=partial(execution.execute, registry=REGISTRY),
+        step=partial(execution.execute, catalogue=CATALOGUE),
         # One commit each: few at a time, so that decisions do not wait behind many executions.
         claim=5,
         together=False,
         # Whoever holds a lock for long must not turn an approval into a failure.
         attempts=1_000,
+        # A handler that kills its worker every time does.
+        losses=5,
         on_dead=execution.give_up,
+    ),
+    JobKind(
+        "joint.settle",
+        queue="execution",
+        step=partial(joint.settle, catalogue=CATALOGUE),
+        together=False,
+    ),
+    JobKind(
+        "features.unlock",
+        queue="execution",
+        step=partial(unlocking.unlock, catalogue=CATALOGUE),
     ),
 )
 
@@ -121,7 +254,9 @@ CHORES: Final[tuple[Chore, ...]] = (
 
 DERIVATIONS: Final[tuple[Derivation, ...]] = (
     closing.DUE,
-    closing.ELAPSED,
+    holding.ELAPSED,
     expiry.LAPSED,
     tally_check.STALE,
+    joint.DUE,
+    unlocking.due(CATALOGUE),
 )

@@ -6,7 +6,7 @@ import difflib
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from forge_core.capabilities.declaration import KEY_MOST, Capability, Value
+from forge_core.capabilities.declaration import KEY_MOST, Capability, Order, Value
 from forge_core.errors import Refused
 from forge_core.text import shown
 
@@ -15,18 +15,30 @@ if TYPE_CHECKING:
 
 
 class Registry:
-    """An immutable set of declarations, found by key."""
+    """An immutable set of declarations, found by key, and the orders between them."""
 
-    __slots__ = ("_by_key",)
+    __slots__ = ("_by_key", "_orders")
 
-    def __init__(self, declarations: Iterable[Capability]) -> None:
-        """Raise ``ValueError`` when two declarations claim one key."""
+    def __init__(self, declarations: Iterable[Capability], orders: Iterable[Order] = ()) -> None:
+        """Raise ``ValueError`` when two declarations claim one key, or an order names none."""
         by_key: dict[str, Capability] = {}
         for declared in declarations:
             if declared.key in by_key:
                 raise ValueError(f"{declared.key} is declared twice")
             by_key[declared.key] = declared
         self._by_key = MappingProxyType(by_key)
+        self._orders = tuple(orders)
+        self.check_orders(self.with_defaults({}))
+
+    @property
+    def orders(self) -> tuple[Order, ...]:
+        """The rules across keys."""
+        return self._orders
+
+    def check_orders(self, values: Mapping[str, Value]) -> None:
+        """Raise ``Refused`` VALUES_CONTRADICT unless the values keep every order between keys."""
+        for order in self._orders:
+            order.check(values)
 
     def get(self, key: object) -> Capability:
         """Return the declaration of ``key``. Raises ``Refused`` UNKNOWN_CAPABILITY."""

@@ -1,43 +1,80 @@
 """Execution: an approved change happens exactly once, or is recorded as failed with its reason.
 
-The handler runs in a savepoint. When it raises or runs into a limit, its work is rolled back to
-the savepoint and the failure is recorded in the same transaction; success is never inferred.
+Everything that forbids it is checked again under the locks, from the stored facts. What then goes
+wrong (a stale value, an error or a time limit of a hook) is rolled back to a savepoint and
+recorded as the proposal's failure in the same transaction; success is never inferred.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from forge_core.capabilities.registry import Registry
+from forge_core.actions.catalogue import Catalogue
+from forge_core.actions.emergency import TARGET as WINDOWS
+from forge_core.actions.extension import with_extensions
+from forge_core.actions.kind import Frame
+from forge_core.actions.payloads import Payload, parse_payload
+from forge_core.actions.planning import Step, plan
+from forge_core.actions.present import Present
+from forge_core.actions.rollback import ROLLBACK, Undone, undone_proposals
+from forge_core.capabilities.declaration import Change
 from forge_core.clock import forge_now
 from forge_core.database import describe, is_retryable, run
-from forge_core.enforcement.handlers import HANDLERS, Execution
+from forge_core.enforcement.holding import is_stopped
+from forge_core.enforcement.limits import time_limit
+from forge_core.enforcement.outbox import hand_over
+from forge_core.enforcement.review import gates_of
 from forge_core.errors import Refused
+from forge_core.failpoints import reach
 from forge_core.jobs.kinds import Job, Outcome
 from forge_core.ledger.entries import Entry, EntryKind, append, keep_texts
+from forge_core.locks import lock_name, share_name
 from forge_core.members.electorate import lock_version
+from forge_core.proposals.basis import basis_of, undone_by
+from forge_core.proposals.creation import with_commitments
 from forge_core.proposals.expiry import EXPIRED, is_expired
 from forge_core.proposals.lifecycle import Status, execution_due
 from forge_core.proposals.locking import LockedProposal, lock_proposals, require_proposal
-from forge_core.proposals.payloads import Payload, parse_payload
-from forge_core.proposals.types import ProposalType
 
 EXECUTED = EntryKind.of(
     "proposal.executed",
     # The primary key of effects is the last word on "once".
     """
-    INSERT INTO effects (proposal_id, action, direction, applied_at)
-    SELECT subject, 0, 'apply', at FROM forge_entries(:ids)
+    INSERT INTO effects (proposal_id, action, direction, applied_at, cause, type, target, before,
+        after, way_back, microseconds)
+    SELECT subject, number - 1, 'apply', at, subject, done ->> 'type', done ->> 'target',
+        done -> 'before', done -> 'after', done -> 'way_back', (data ->> 'microseconds')::bigint
+    FROM forge_entries(:ids), jsonb_array_elements(coalesce(data -> 'actions', '[{}]'))
+        WITH ORDINALITY AS action (done, number)
     """,
     """
     UPDATE proposals SET status = 'executed', ended_at = entry.at
+    FROM forge_entries(:ids) AS entry WHERE proposals.id = entry.subject
+    """,
+    version=2,
+)
+
+ROLLED_BACK = EntryKind.of(
+    "proposal.rolled_back",
+    """
+    INSERT INTO effects (proposal_id, action, direction, applied_at, cause, type, target, before,
+        after, microseconds)
+    SELECT subject, (done ->> 'action')::integer, 'undo', at, data ->> 'by', done ->> 'type',
+        done ->> 'target', done -> 'before', done -> 'after', (data ->> 'microseconds')::bigint
+    FROM forge_entries(:ids), jsonb_array_elements(data -> 'actions') AS done
+    """,
+    """
+    UPDATE proposals SET status = 'rolled_back', ended_at = entry.at,
+        end_reason = 'rolled back by ' || (data ->> 'by')
     FROM forge_entries(:ids) AS entry WHERE proposals.id = entry.subject
     """,
 )
@@ -52,65 +89,134 @@ FAILED = EntryKind.of(
     texts=("reason",),
 )
 
+ATTEMPT_REFUSED = EntryKind.of("execution.refused")
+
 STATEMENT_TIMEOUT = "57014"
+HOOK_SECONDS = 10.0
 
 _KNOWN = text("""
     SELECT commitment FROM texts WHERE commitment = ANY(:given)
     UNION ALL SELECT commitment FROM erasures WHERE commitment = ANY(:given)
 """)
-_TYPE = text("SELECT type FROM proposals WHERE id = :id")
+_PROPOSAL = text("""
+    SELECT type, convert_from(payload, 'UTF8')::jsonb ->> 'proposal' AS undoes, predecessor,
+        array(SELECT target FROM proposal_targets WHERE proposal_id = id ORDER BY target) AS targets
+    FROM proposals WHERE id = :id
+""")
 
 
-def execute(session: Session, jobs: Sequence[Job], *, registry: Registry) -> list[Outcome]:
+def execute(session: Session, jobs: Sequence[Job], *, catalogue: Catalogue) -> list[Outcome]:
     """The step of ``enforcement.execute``, one proposal a transaction.
 
     Safe to repeat: a proposal that is executed already is refused with ``ALREADY_EXECUTED``, and
-    the effect's primary key refuses a second one whatever else goes wrong.
+    the effect's primary key refuses a second one whatever else goes wrong. An attempt on one that
+    may not be executed changes nothing and is recorded.
     """
     (job,) = jobs
     id_ = job.payload.get("proposal_id")
-    if session.execute(_TYPE, {"id": id_}).scalar_one_or_none() == ProposalType.TRUST_ADJUSTMENT:
-        lock_version(session)  # the electorate comes before proposals in the lock order
+    catalogue = with_extensions(session, catalogue)
     try:
-        proposal = require_proposal(lock_proposals(session, [id_]), id_)
-        now = forge_now(session)
-        if proposal.status is Status.QUEUED and is_expired(proposal, now):
-            append(session, [Entry(EXPIRED, now, "rule:grace", proposal.id, {"was": "queued"})])
-            return [Outcome.failed("EXPIRED", "the grace period after eta is over")]
-        if _is_early(proposal, now):
-            return [Outcome.again()]  # the clock stepped back since the sweep: its time comes again
-        _check(proposal)
+        proposal, others = _lock(session, id_, catalogue)
     except Refused as refusal:
         return [Outcome.refused(refusal)]
-    return [_apply(session, proposal, registry, now)]
+    now = forge_now(session)
+    if proposal.status is Status.QUEUED and is_expired(session, proposal, now):
+        append(session, [Entry(EXPIRED, now, "rule:grace", proposal.id, {"was": "queued"})])
+        return [Outcome.failed("EXPIRED", "the grace period after eta is over")]
+    try:
+        _check(session, proposal, others, now)
+    except Refused as refusal:
+        data = {"code": refusal.code, "status": proposal.status.value, "by": job.actor}
+        append(session, [Entry(ATTEMPT_REFUSED, now, "rule:execution", proposal.id, data)])
+        return [Outcome.refused(refusal)]
+    return [_apply(session, proposal, catalogue, now)]
 
 
-def _is_early(proposal: LockedProposal, now: datetime) -> bool:
-    return (
-        proposal.status is Status.QUEUED
-        and proposal.eta is not None
-        and not execution_due(now, proposal.eta)
-    )
+def _lock(
+    session: Session, id_: object, catalogue: Catalogue
+) -> tuple[LockedProposal, dict[str, LockedProposal]]:
+    """Electorate, proposals ascending, targets: whoever waits for one of them changes none yet.
+
+    Type, payload and targets of a proposal never change, so they may be read before.
+    """
+    row = session.execute(_PROPOSAL, {"id": id_}).one_or_none()
+    if row is None:
+        require_proposal({}, id_)
+    assert row is not None  # noqa: S101  # refused above
+    undone = undone_proposals(session, [row.undoes]) if row.type == ROLLBACK else {}
+    if any(_needs_electorate(catalogue, type_) for type_ in (row.type, *_types(undone))):
+        lock_version(session)
+    locked = lock_proposals(session, [id_, row.predecessor, *undone])
+    # A window that is being imposed comes wholly before or wholly after this execution.
+    for name in sorted({*row.targets, WINDOWS}):
+        hold = lock_name if name in row.targets else share_name
+        hold(session, name)
+    return require_proposal(locked, id_), locked
 
 
-def _check(proposal: LockedProposal) -> None:
-    if proposal.status in (Status.EXECUTED, Status.ROLLED_BACK):
-        raise Refused("ALREADY_EXECUTED", "the proposal is executed; it happens once")
-    if proposal.status is not Status.QUEUED:
+def _types(undone: dict[str, Undone]) -> list[str]:
+    return [one.type for one in undone.values()]
+
+
+def _needs_electorate(catalogue: Catalogue, type_: str) -> bool:
+    return type_ in catalogue.types and catalogue.kind(type_).census
+
+
+_NOT_QUEUED = {
+    Status.EXECUTED: ("ALREADY_EXECUTED", "the proposal is executed; it happens once"),
+    Status.ROLLED_BACK: ("ALREADY_EXECUTED", "the proposal was executed, and rolled back"),
+    Status.EXPIRED: ("EXPIRED", "the proposal is expired for good"),
+    Status.CANCELLED: ("CANCELLED", "the proposal is cancelled for good"),
+    Status.FAILED: ("EXECUTION_FAILED", "its execution failed; an operator may retry it"),
+}
+
+
+def _check(
+    session: Session,
+    proposal: LockedProposal,
+    others: dict[str, LockedProposal],
+    now: datetime,
+) -> None:
+    """Everything that has to be true, from what is stored and not from how it got here (INV-27)."""
+    if proposal.status in _NOT_QUEUED:
+        raise Refused(*_NOT_QUEUED[proposal.status])
+    if (proposal.decision or {}).get("outcome") != "approved":
+        raise Refused("VOTING_NOT_APPROVED", f"the proposal is {proposal.status}, not approved")
+    missing = gates_of(session, proposal).problem() if proposal.terms.gated else None
+    if missing is not None:
+        raise missing
+    if proposal.status is not Status.QUEUED or proposal.eta is None:
         raise Refused("VOTING_NOT_APPROVED", f"the proposal is {proposal.status}, not queued")
+    if not execution_due(now, proposal.eta):
+        raise Refused("TIMELOCK_ACTIVE", f"the timelock ends at {proposal.eta.isoformat()}")
+    if proposal.predecessor is not None:
+        first = others.get(proposal.predecessor)
+        if first is None or first.status is not Status.EXECUTED:
+            raise Refused(
+                "PREDECESSOR_NOT_EXECUTED", f"{proposal.predecessor} has to be executed before"
+            )
+    if is_stopped(session, proposal.id, now):
+        raise Refused("EXECUTION_HELD", "a freeze or a pause is in force")
 
 
 def _apply(
-    session: Session, proposal: LockedProposal, registry: Registry, now: datetime
+    session: Session, proposal: LockedProposal, catalogue: Catalogue, now: datetime
 ) -> Outcome:
+    started = time.monotonic_ns()
     try:
         with session.begin_nested():
             _require_unchanged(proposal)
-            payload = parse_payload(proposal.type, json.loads(proposal.payload), registry)
+            payload = parse_payload(proposal.type, json.loads(proposal.payload), catalogue)
+            _require_same_track(session, proposal, payload, catalogue)
             payload = _committed(session, payload)
-            HANDLERS[type(payload)](Execution(session, proposal, payload, registry, now))
-            data = {"payload_hash": proposal.payload_hash}
-            append(session, [Entry(EXECUTED, now, "rule:execution", proposal.id, data)])
+            present = Present(session, catalogue, now)
+            frame = Frame(proposal.id, proposal.proposer, now, proposal.title, proposal.description)
+            steps = plan(present, catalogue, payload, frame)
+            append(session, [entry for step in steps for entry in step.planned.entries])
+            _run_hooks(session, proposal.id, steps)
+            reach("execution.applied")
+            microseconds = (time.monotonic_ns() - started) // 1_000
+            _record(session, proposal, steps, now, microseconds)
     except Refused as refusal:
         return record_failure(session, proposal.id, refusal.code, refusal.message, now)
     except DBAPIError as error:
@@ -118,26 +224,97 @@ def _apply(
         if is_retryable(error) and getattr(error.orig, "pgcode", None) != STATEMENT_TIMEOUT:
             raise
         return record_failure(session, proposal.id, "HANDLER_FAILED", describe(error), now)
-    except Exception as error:  # noqa: BLE001  # whatever a handler raises is its proposal's failure
+    except Exception as error:  # noqa: BLE001  # whatever a hook raises is its proposal's failure
         return record_failure(session, proposal.id, "HANDLER_FAILED", describe(error), now)
     return Outcome.done(proposal_id=proposal.id)
 
 
+def _run_hooks(session: Session, proposal: str, steps: Sequence[Step]) -> None:
+    """What the platform's declarations do with the change: in this transaction, and after it."""
+    for index, step in enumerate(steps):
+        declared = step.planned.capability
+        if declared is None:
+            continue
+        undoes = step.undoes
+        change = Change(
+            session=session,
+            key=declared.key,
+            before=step.planned.before,
+            after=step.planned.after,
+            proposal=proposal,
+            origin=proposal if undoes is None else undoes.proposal,
+            action=index if undoes is None else undoes.index,
+            direction="apply" if undoes is None else "undo",
+        )
+        hook = declared.apply if undoes is None else declared.undo
+        if hook is not None:
+            with time_limit(HOOK_SECONDS, declared.key):
+                hook(change)
+        if declared.deliver is not None:
+            hand_over(session, change)
+
+
+def _record(
+    session: Session,
+    proposal: LockedProposal,
+    steps: Sequence[Step],
+    now: datetime,
+    microseconds: int,
+) -> None:
+    """The entry of the execution; for a rollback also that of the proposal it has undone."""
+    applied = [_effect(proposal.type, step) for step in steps if step.undoes is None]
+    data: dict[str, Any] = {
+        "payload_hash": proposal.payload_hash,
+        "microseconds": str(microseconds),
+        "actions": applied,
+    }
+    append(session, [Entry(EXECUTED, now, "rule:execution", proposal.id, data)])
+    undone: dict[str, list[dict[str, Any]]] = {}
+    for step in steps:
+        if step.undoes is not None:
+            effect = {**_effect(step.undoes.type, step), "action": step.undoes.index}
+            undone.setdefault(step.undoes.proposal, []).append(effect)
+    for target, actions in undone.items():
+        data = {"by": proposal.id, "actions": actions, "microseconds": str(microseconds)}
+        append(session, [Entry(ROLLED_BACK, now, "rule:execution", target, data)])
+
+
+def _effect(type_: str, step: Step) -> dict[str, Any]:
+    planned = step.planned
+    return {
+        "type": type_,
+        "target": planned.target,
+        "before": planned.before,
+        "after": planned.after,
+        "way_back": dict(planned.way_back),
+    }
+
+
 def _committed(session: Session, payload: Payload) -> Payload:
     """Proposals of the first schema have their texts in clear; what they change must not."""
-    texts = {key: text for key in payload.TEXTS if (text := getattr(payload, key)) is not None}
-    known = {row.commitment for row in run(session, _KNOWN, given=list(texts.values()))}
-    clear = {key: text for key, text in texts.items() if text not in known}
-    if not clear:
+    given = [value for _, _, value in payload.texts()]
+    if not given:
         return payload
-    kept = keep_texts(session, *clear.values())
-    return payload.model_copy(update=dict(zip(clear, kept, strict=True)))
+    known = {row.commitment for row in run(session, _KNOWN, given=given)}
+    return payload if known.issuperset(given) else with_commitments(session, payload)[0]
 
 
 def _require_unchanged(proposal: LockedProposal) -> None:
     """What is executed is byte for byte what was voted on."""
     if hashlib.sha256(proposal.payload).hexdigest() != proposal.payload_hash:
         raise Refused("PAYLOAD_HASH_MISMATCH", "the payload is not the one that was voted on")
+
+
+def _require_same_track(
+    session: Session, proposal: LockedProposal, payload: Payload, catalogue: Catalogue
+) -> None:
+    """What became a matter of another track since the voting opened was not voted on as such."""
+    basis = basis_of(payload, catalogue, undone_proposals(session, undone_by(payload)))
+    if basis.track != proposal.track:
+        raise Refused(
+            "TRACK_CHANGED",
+            f"what it changes belongs to the {basis.track} track now; it passed {proposal.track}",
+        )
 
 
 def record_failure(

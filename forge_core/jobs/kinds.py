@@ -28,6 +28,7 @@ class Job:
     command_id: UUID | None
     attempt: int
     forgiven: int = 0
+    lost: int = 0
 
     @property
     def tries(self) -> int:
@@ -82,8 +83,8 @@ class JobKind:
     ``step`` handles the jobs of one work transaction and gives one outcome each: all that were
     claimed where ``together``, else one. ``claim`` rows are taken at once; ``lease`` is longer
     than the work transactions of one claim. ``attempts`` bounds those that an outage or a lost
-    worker ended, ``errors`` those that anything else did. ``on_dead`` runs in the transaction that
-    gives up.
+    worker ended, ``losses`` the lost workers among them, ``errors`` those that anything else did.
+    ``on_dead`` runs in the transaction that gives up.
     """
 
     name: str
@@ -94,6 +95,7 @@ class JobKind:
     lease: timedelta = timedelta(seconds=30)
     attempts: int = 8
     errors: int = 3
+    losses: int | None = None
     on_dead: Callable[[Session, Job, str], None] | None = None
 
 

@@ -67,9 +67,11 @@ _RETRY = text("""
     RETURNING id
 """)
 
+_LOST = text("UPDATE jobs SET lost = lost + 1 WHERE id = :id")
+
 _REVIVE = text("""
     UPDATE jobs
-    SET state = 'pending', forgiven = attempt, not_before = clock_timestamp(),
+    SET state = 'pending', forgiven = attempt, lost = 0, not_before = clock_timestamp(),
         finished_at = NULL, code = NULL, message = NULL
     WHERE id = :id AND state = 'dead'
         AND (once OR NOT EXISTS (
@@ -144,6 +146,15 @@ def give_back(session: Session, kind: JobKind, job: Job, reason: str) -> None:
     )
     if not again:
         session.execute(_SUPERSEDE, {"id": job.id, "attempt": job.attempt})
+
+
+def lose(session: Session, kind: JobKind, job: Job, reason: str) -> None:
+    """After a lease that ran out. Work that loses its worker every time is given up."""
+    session.execute(_LOST, {"id": job.id})
+    if kind.losses is not None and job.lost + 1 >= kind.losses:
+        give_up(session, kind, job, reason)
+    else:
+        give_back(session, kind, job, reason)
 
 
 def give_up(session: Session, kind: JobKind, job: Job, reason: str) -> None:

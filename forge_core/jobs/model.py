@@ -22,7 +22,7 @@ class JobRow(Base, held=Held.OPERATIONAL):
 
     ``once`` keys are unique over all states, the others (coalescing) over pending rows only.
     ``attempt`` only grows (it is the fence); a person who revives a dead row has its attempts
-    ``forgiven``.
+    ``forgiven``. ``lost`` counts the leases that ran out.
     """
 
     __tablename__ = "jobs"
@@ -53,6 +53,7 @@ class JobRow(Base, held=Held.OPERATIONAL):
     state: Mapped[str] = mapped_column(server_default="pending")
     attempt: Mapped[int] = mapped_column(Integer, server_default="0")
     forgiven: Mapped[int] = mapped_column(Integer, server_default="0")
+    lost: Mapped[int] = mapped_column(Integer, server_default="0")
     not_before: Mapped[datetime] = mapped_column(TIME, server_default=text("clock_timestamp()"))
     lease_until: Mapped[datetime | None] = mapped_column(TIME)
     created_at: Mapped[datetime] = mapped_column(TIME, server_default=text("clock_timestamp()"))

@@ -20,3 +20,9 @@ def each(jobs: Sequence[Job], decide: Callable[[Job], Outcome]) -> list[Outcome]
         except Refused as refusal:
             outcomes.append(Outcome.refused(refusal))
     return outcomes
+
+
+def alone(jobs: Sequence[Job], decide: Callable[[Job], Outcome]) -> list[Outcome]:
+    """For steps that take one job a transaction: its refusal is its answer."""
+    (job,) = jobs
+    return each([job], decide)

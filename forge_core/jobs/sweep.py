@@ -14,8 +14,9 @@ from sqlalchemy.orm import Session
 
 from forge_core.database import run
 from forge_core.jobs.kinds import Chore, Derivation, Job, JobKind
-from forge_core.jobs.lifecycle import give_back
+from forge_core.jobs.lifecycle import lose
 from forge_core.jobs.record import wake
+from forge_core.locks import try_lock_name
 
 log = structlog.get_logger(__name__)
 
@@ -23,7 +24,7 @@ LIMIT = 1_000
 MOST_WAKE_UPS = 8
 
 _EXPIRED = text("""
-    SELECT id, kind, key, payload, actor, issuer, command_id, attempt, forgiven
+    SELECT id, kind, key, payload, actor, issuer, command_id, attempt, forgiven, lost
     FROM jobs
     WHERE state = 'running' AND lease_until < clock_timestamp() AND kind = ANY(:kinds)
     ORDER BY id
@@ -55,7 +56,7 @@ def take_back_expired(session: Session, kinds: Mapping[str, JobKind]) -> int:
         job = Job.of(row)
         try:
             with session.begin_nested():
-                give_back(session, kinds[job.kind], job, "the worker was lost: its lease expired")
+                lose(session, kinds[job.kind], job, "the worker was lost: its lease expired")
         except DBAPIError as error:
             if error.connection_invalidated:
                 raise
@@ -65,7 +66,12 @@ def take_back_expired(session: Session, kinds: Mapping[str, JobKind]) -> int:
 
 
 def derive(session: Session, derivation: Derivation) -> int:
-    """Insert up to ``LIMIT`` missing jobs of one derivation."""
+    """Insert up to ``LIMIT`` missing jobs of one derivation.
+
+    One sweep at a time: another would not see what this one has inserted, and insert it again.
+    """
+    if not try_lock_name(session, f"derive.{derivation.name}"):
+        return 0
     rows = run(session, derivation.insert, limit=LIMIT)
     wake(session, *(row.kind for row in rows))
     return len(rows)

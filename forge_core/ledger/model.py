@@ -172,7 +172,6 @@ class Instance(Base, held=Held.DERIVED):
     __table_args__ = (
         CheckConstraint("id = 1", name="single"),
         CheckConstraint("sandbox OR clock_offset = INTERVAL '0'", name="production_clock"),
-        CheckConstraint("clock_offset >= INTERVAL '0'", name="clock_moves_forward"),
     )
 
     id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)

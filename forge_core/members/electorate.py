@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from forge_core.database import run
 from forge_core.errors import Refused
 from forge_core.ledger.entries import Entry, EntryKind, append
-from forge_core.members.levels import TrustLevel
+from forge_core.members.levels import Role, TrustLevel
 from forge_core.text import require_id
 
 # The counts follow from the members the entries name: one statement changes both.
@@ -78,6 +78,7 @@ LEVEL_CHANGED = EntryKind.of(
 )
 
 _LOCK = text("SELECT version FROM electorate FOR UPDATE")
+_VERSION = text("SELECT version FROM electorate")
 _SHARE = text("""
     SELECT version, core, trusted, standard, sandbox, quarantine FROM electorate FOR SHARE
 """)
@@ -102,6 +103,14 @@ class MemberNow:
     active: bool
     restricted_until: datetime | None
     roles: frozenset[str]
+
+    def at(self, level: TrustLevel) -> MemberNow:
+        """The same member at another level."""
+        return replace(self, level=level)
+
+    def holding(self, roles: frozenset[str]) -> MemberNow:
+        """The same member with other roles."""
+        return replace(self, roles=roles)
 
     def require_may_act(self) -> None:
         """Refuse new commands of inactive, quarantined and restricted members, by name."""
@@ -136,12 +145,25 @@ def require_member(known: dict[str, MemberNow], id_: str) -> MemberNow:
     return member
 
 
+def require_role(session: Session, actor: str, role: Role) -> MemberNow:
+    """The member, able to act and holding the role; else ``POWER_MISSING`` and its like."""
+    member = require_member(members_now(session, [actor]), actor)
+    if role not in member.roles:
+        raise Refused("POWER_MISSING", f"this takes the role {role}; {actor!r} does not have it")
+    return member
+
+
 def lock_version(session: Session) -> int:
     """Lock the electorate for a change; the change carries the version returned plus one."""
     version = session.execute(_LOCK).scalar_one_or_none()
     if version is None:
         raise Refused("NO_GENESIS", "this database has no founders yet; run `forge genesis`")
     return int(version)
+
+
+def present_version(session: Session) -> int:
+    """The electorate's version now; whoever changes it holds the lock."""
+    return int(session.execute(_VERSION).scalar_one_or_none() or 0)
 
 
 def share_electorate(session: Session) -> Row[Any]:
@@ -193,53 +215,25 @@ def admit(
     )
 
 
-def change_level(
-    session: Session,
+def level_changed(  # one keyword for each thing an entry says
     member_id: str,
     *,
     before: TrustLevel,
     after: TrustLevel,
+    version: int,
     actor: str,
     cause: str,
     at: datetime,
-) -> None:
-    """Set a level from the next electorate version on; ballots already cast keep their weight.
+) -> Entry:
+    """The entry that sets a level from ``version`` on; ballots already cast keep their weight.
 
-    The present level is compared under the lock: ``STALE_VALUE`` when it is no longer ``before``.
+    The caller holds the electorate's lock, has compared ``before`` under it, and made sure that
+    somebody can still govern.
     """
-    version = lock_version(session) + 1
-    member = members_now(session, [member_id]).get(member_id)
-    if member is None:
-        raise Refused("MEMBER_UNKNOWN", f"there is no member {member_id!r}")
-    if member.level is not before:
-        raise Refused(
-            "STALE_VALUE",
-            f"{member_id!r} is at {member.level.value} now; the proposal expected {before.value}",
-        )
-    _refuse_to_brick(session, before, after)
-    append(
-        session,
-        [
-            Entry(
-                kind=LEVEL_CHANGED,
-                at=at,
-                actor=actor,
-                subject=member_id,
-                data={
-                    "before": before.value,
-                    "after": after.value,
-                    "version": str(version),
-                    "cause": cause,
-                },
-            )
-        ],
-    )
-
-
-def _refuse_to_brick(session: Session, before: TrustLevel, after: TrustLevel) -> None:
-    """``SELF_BRICK`` when nobody would be left who may propose to undo this (INV-40)."""
-    if before < TrustLevel.TRUSTED or after >= TrustLevel.TRUSTED:
-        return
-    electorate = share_electorate(session)
-    if electorate.core + electorate.trusted <= 1:
-        raise Refused("SELF_BRICK", "the last member who may propose would lose that trust")
+    data = {
+        "before": before.value,
+        "after": after.value,
+        "version": str(version),
+        "cause": cause,
+    }
+    return Entry(LEVEL_CHANGED, at, actor, member_id, data)

@@ -15,6 +15,7 @@ from forge_core.errors import Refused
 from forge_core.exact import parse_decimal, to_decimal_string
 from forge_core.ledger.entries import Entry, EntryKind, append
 from forge_core.locks import lock_name
+from forge_core.members.sources import require_source
 from forge_core.text import require_id
 
 IMPORTED = EntryKind.of(
@@ -50,6 +51,8 @@ SEALED = EntryKind.of(
     """,
 )
 
+BALANCE = "balance:"
+
 _SEALED = text("SELECT sealed_at FROM imported_electorates WHERE id = :id")
 _PRESENT = text("""
     SELECT member_id FROM imported_weights
@@ -67,18 +70,22 @@ def import_roll(
     roll: Sequence[tuple[str, str]],
     *,
     last: bool,
+    source: str | None = None,
     actor: str,
     at: datetime,
     command: str | None,
 ) -> None:
     """Add voters to a roll that is being made, and seal it with the ``last`` part.
 
-    ``roll`` holds (member, weight as decimal text ≥ 0). Refused: ``NOT_A_SANDBOX`` (elsewhere a
-    source has to be registered first), ``ELECTORATE_SEALED``, ``MEMBER_TWICE``, bad ids, numbers.
+    ``roll`` holds (member, weight as decimal text ≥ 0). Outside a sandbox ``source`` is one that
+    governance registered. Refused: ``SOURCE_UNKNOWN``, ``ELECTORATE_SEALED``, ``MEMBER_TWICE``,
+    bad ids and numbers.
     """
     if not is_sandbox(session):
-        raise Refused("NOT_A_SANDBOX", "outside a sandbox rolls come only from registered sources")
+        require_source(session, require_id("source", source))
     require_id("electorate", electorate)
+    if electorate.startswith(BALANCE):
+        raise Refused("ID_INVALID", f"a roll named {BALANCE}... is made of holdings, not imported")
     weights = {require_id("member", member): _weight(weight) for member, weight in roll}
     if len(weights) != len(roll):
         raise Refused("MEMBER_TWICE", "this part of the roll names a member twice")

@@ -140,3 +140,29 @@ class ImportedWeight(Base, held=Held.DERIVED):
     electorate_id: Mapped[str] = mapped_column(primary_key=True)
     member_id: Mapped[str] = mapped_column(primary_key=True)
     weight: Mapped[Decimal] = mapped_column(NUMERIC)
+
+
+class Holding(Base, held=Held.DERIVED):
+    """What a member holds, as a registered source last said it; weighs in balance electorates."""
+
+    __tablename__ = "holdings"
+    __table_args__ = (
+        CheckConstraint("coins >= 0 AND minutes >= 0 AND tokens >= 0 AND usd >= 0", name="amounts"),
+    )
+
+    source: Mapped[str] = mapped_column(primary_key=True)
+    member_id: Mapped[str] = mapped_column(primary_key=True)
+    coins: Mapped[Decimal] = mapped_column(NUMERIC)
+    minutes: Mapped[Decimal] = mapped_column(NUMERIC)
+    tokens: Mapped[Decimal] = mapped_column(NUMERIC)
+    usd: Mapped[Decimal] = mapped_column(NUMERIC)
+
+
+class HoldingsReport(Base, held=Held.DERIVED):
+    """How often a source has reported; a roll made of it names the report it was made after."""
+
+    __tablename__ = "holdings_reports"
+
+    source: Mapped[str] = mapped_column(primary_key=True)
+    version: Mapped[int] = mapped_column(BigInteger)
+    reported_at: Mapped[datetime] = mapped_column(TIME)

@@ -17,12 +17,18 @@ class Overlay(Base, held=Held.DERIVED):
     """A registered overlay as of now."""
 
     __tablename__ = "overlays"
-    __table_args__ = (CheckConstraint("status IN ('ACTIVE')", name="status"),)
+    __table_args__ = (
+        CheckConstraint("status IN ('ACTIVE')", name="status"),
+        CheckConstraint(
+            "trust IN ('CORE', 'TRUSTED', 'STANDARD', 'SANDBOX', 'QUARANTINE')", name="trust"
+        ),
+    )
 
     id: Mapped[str] = mapped_column(primary_key=True)
     name: Mapped[str]
     version: Mapped[str]
     status: Mapped[str]
+    trust: Mapped[str] = mapped_column(server_default="SANDBOX")
     description: Mapped[str | None]
     max_execution_ms: Mapped[int | None] = mapped_column(BigInteger)
     registered_by: Mapped[str]

@@ -1,17 +1,14 @@
-"""Registering and updating overlays, from executed proposals only."""
+"""The register of overlays: entries of executed proposals, and looking one up."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime
-from typing import Any
+from dataclasses import dataclass
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from forge_core.errors import Refused
-from forge_core.ledger.entries import Entry, EntryKind, append
-from forge_core.locks import lock_name
+from forge_core.ledger.entries import EntryKind
 
 REGISTERED = EntryKind.of(
     "overlay.registered",
@@ -26,6 +23,11 @@ REGISTERED = EntryKind.of(
     texts={"name": 2, "description": 2},
 )
 
+DEREGISTERED = EntryKind.of(
+    "overlay.deregistered",
+    "DELETE FROM overlays USING forge_entries(:ids) AS entry WHERE overlays.id = entry.subject",
+)
+
 UPDATED = EntryKind.of(
     "overlay.updated",
     """
@@ -35,45 +37,36 @@ UPDATED = EntryKind.of(
     """,
 )
 
-_VERSION = text("SELECT version FROM overlays WHERE id = :id")
+TRUST_CHANGED = EntryKind.of(
+    "overlay.trust_changed",
+    """
+    UPDATE overlays SET trust = entry.data ->> 'after',
+        proposal_id = entry.data ->> 'proposal', changed_at = entry.at
+    FROM forge_entries(:ids) AS entry WHERE overlays.id = entry.subject
+    """,
+)
+
+_OVERLAY = text("SELECT id, version, trust FROM overlays WHERE id = :id")
 
 
-def register(
-    session: Session,
-    overlay: str,
-    manifest: Mapping[str, Any],
-    *,
-    actor: str,
-    proposal: str,
-    at: datetime,
-) -> None:
-    """Make an overlay ACTIVE. ``OVERLAY_EXISTS`` when its id is taken."""
-    lock_name(session, f"overlay.{overlay}")
-    if session.execute(_VERSION, {"id": overlay}).scalar_one_or_none() is not None:
-        raise Refused("OVERLAY_EXISTS", f"overlay {overlay!r} is registered already; update it")
-    data = {**manifest, "proposal": proposal}
-    append(session, [Entry(REGISTERED, at, actor, overlay, data)])
+@dataclass(frozen=True)
+class OverlayNow:
+    """A registered overlay as of now."""
+
+    id: str
+    version: str
+    trust: str
 
 
-def update(
-    session: Session,
-    overlay: str,
-    *,
-    before: str,
-    after: str,
-    actor: str,
-    proposal: str,
-    at: datetime,
-) -> None:
-    """Set a new version. ``OVERLAY_UNKNOWN``; ``STALE_VALUE`` when it is not at ``before``."""
-    lock_name(session, f"overlay.{overlay}")
-    present = session.execute(_VERSION, {"id": overlay}).scalar_one_or_none()
-    if present is None:
-        raise Refused("OVERLAY_UNKNOWN", f"there is no overlay {overlay!r}; register it first")
-    if present != before:
-        raise Refused(
-            "STALE_VALUE",
-            f"overlay {overlay!r} is at {present} now; the proposal expected {before}",
-        )
-    data = {"before": before, "after": after, "proposal": proposal}
-    append(session, [Entry(UPDATED, at, actor, overlay, data)])
+def find(session: Session, id_: str) -> OverlayNow | None:
+    """The overlay of that id, if it is registered."""
+    row = session.execute(_OVERLAY, {"id": id_}).one_or_none()
+    return None if row is None else OverlayNow(row.id, row.version, row.trust)
+
+
+def require_overlay(session: Session, id_: str) -> OverlayNow:
+    """The overlay. Raises ``Refused`` OVERLAY_UNKNOWN."""
+    found = find(session, id_)
+    if found is None:
+        raise Refused("OVERLAY_UNKNOWN", f"there is no overlay {id_!r}; register it first")
+    return found

@@ -1,21 +1,20 @@
-"""Checking a proposal as it comes in: everything that can be refused without a database."""
+"""Checking what a proposal says of itself: everything that can be refused by its form alone."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
+from forge_core.actions.payloads import Payload, parse_payload
 from forge_core.errors import Refused
-from forge_core.proposals.payloads import Payload, parse_payload
-from forge_core.proposals.tracks import Track, track_of
-from forge_core.proposals.types import ProposalType, parse_type
+from forge_core.proposals.tracks import Track
 from forge_core.text import require_text, shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from forge_core.actions.catalogue import Catalogue
     from forge_core.capabilities.declaration import Value
-    from forge_core.capabilities.registry import Registry
 
 TITLE_MOST: Final = 200
 DESCRIPTION_MOST: Final = 10_000
@@ -26,54 +25,41 @@ VOTING_HOURS_MOST_LIFTED: Final = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A proposal that no rule of form refuses. ``voting_hours`` counts from activation."""
+    """A proposal that no rule of form refuses."""
 
-    type: ProposalType
-    track: Track
     title: str
     description: str
     reason: str
     payload: Payload
-    voting_hours: int
 
 
-def check_draft(  # noqa: PLR0913  # one keyword for each field a caller fills in
+def check_draft(  # one keyword for each field a caller fills in
     *,
     type: object,  # noqa: A002  # the field's own name, as the caller writes it
     title: object,
     description: object,
     payload: object,
-    registry: Registry,
-    values: Mapping[str, Value],
+    catalogue: Catalogue,
     reason: object = "",
-    voting_hours: object = None,
-    caps_lifted: bool = False,
 ) -> Draft:
-    """Return the draft, or raise ``Refused`` with what was wrong and what would be right.
-
-    ``values`` are the present values of ``track.*``; without ``voting_hours`` the track's
-    default counts. ``caps_lifted`` (a sandbox) allows up to 1,000,000 hours.
-    """
-    known = parse_type(type)
-    title_text = require_text("title", title, least=1, most=TITLE_MOST)
-    description_text = require_text("description", description, least=1, most=DESCRIPTION_MOST)
-    reason_text = require_text("reason", reason, least=0, most=REASON_MOST)
-    parsed = parse_payload(known, payload, registry)
-    track = track_of(parsed, registry)
+    """Return the draft, or raise ``Refused`` with what was wrong and what would be right."""
+    catalogue.kind(type)
     return Draft(
-        type=known,
-        track=track,
-        title=title_text,
-        description=description_text,
-        reason=reason_text,
-        payload=parsed,
-        voting_hours=_check_voting_hours(voting_hours, track, values, caps_lifted=caps_lifted),
+        title=require_text("title", title, least=1, most=TITLE_MOST),
+        description=require_text("description", description, least=1, most=DESCRIPTION_MOST),
+        reason=require_text("reason", reason, least=0, most=REASON_MOST),
+        payload=parse_payload(type, payload, catalogue),
     )
 
 
-def _check_voting_hours(
+def check_voting_hours(
     hours: object, track: Track, values: Mapping[str, Value], *, caps_lifted: bool
 ) -> int:
+    """Return the hours that voting lasts; without a choice the track's default.
+
+    ``caps_lifted`` (a sandbox) allows up to 1,000,000. Raises ``Refused`` VALUE_TYPE or
+    VALUE_OUT_OF_RANGE.
+    """
     least = cast("int", values[f"track.{track}.voting_hours_least"])
     default = cast("int", values[f"track.{track}.voting_hours"])
     if hours is None:

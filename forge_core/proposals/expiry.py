@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from forge_core.clock import forge_now
 from forge_core.jobs.kinds import Derivation, Job, Outcome
 from forge_core.ledger.entries import Entry, EntryKind, append
-from forge_core.proposals.lifecycle import FINAL, Status
+from forge_core.proposals.lifecycle import Status
 from forge_core.proposals.locking import LockedProposal, lock_proposals
 
 EXPIRED = EntryKind.of(
@@ -21,6 +21,8 @@ EXPIRED = EntryKind.of(
     FROM forge_entries(:ids) AS entry WHERE proposals.id = entry.subject
     """,
 )
+
+_HELD = text("SELECT forge_held(:eta, :now)")
 
 
 def expire(session: Session, jobs: Sequence[Job]) -> list[Outcome]:
@@ -33,21 +35,30 @@ def expire(session: Session, jobs: Sequence[Job]) -> list[Outcome]:
     entries = [
         Entry(EXPIRED, now, "rule:lifetime", proposal.id, {"was": proposal.status.value})
         for proposal in locked.values()
-        if is_expired(proposal, now)
+        if is_expired(session, proposal, now)
     ]
     append(session, entries)
     return [Outcome.done() for _ in jobs]
 
 
-def is_expired(proposal: LockedProposal, now: datetime) -> bool:
+def is_expired(session: Session, proposal: LockedProposal, now: datetime) -> bool:
     """Whether a lifetime (draft, approved) or the grace after eta (queued) is over."""
-    if proposal.status in FINAL:
-        return False
     if proposal.status is Status.QUEUED:
-        return proposal.expires_at is not None and now >= proposal.expires_at
+        return grace_over(session, proposal, now)
     if proposal.status in (Status.DRAFT, Status.APPROVED):
         return proposal.lapses_at is not None and now >= proposal.lapses_at
     return False
+
+
+def grace_over(session: Session, proposal: LockedProposal, now: datetime) -> bool:
+    """Whether a proposal that was queued may be executed no more.
+
+    Grace does not run while a window forbids execution.
+    """
+    if proposal.expires_at is None or now < proposal.expires_at:
+        return False
+    held = session.execute(_HELD, {"eta": proposal.eta, "now": now}).scalar_one()
+    return bool(now >= proposal.expires_at + held)
 
 
 LAPSED = Derivation(
@@ -62,6 +73,7 @@ LAPSED = Derivation(
             UNION ALL
             SELECT id FROM proposals
             WHERE status = 'queued' AND expires_at <= (SELECT forge_now())
+                AND expires_at + forge_held(eta, (SELECT forge_now())) <= (SELECT forge_now())
         ) AS over
         WHERE NOT EXISTS (
             SELECT FROM jobs AS present WHERE present.key = 'expire:' || over.id

@@ -35,9 +35,7 @@ EDGES: Final[Mapping[Status, frozenset[Status]]] = MappingProxyType(
     {
         Status.DRAFT: frozenset({Status.ACTIVE, Status.CANCELLED, Status.EXPIRED}),
         Status.ACTIVE: frozenset({Status.APPROVED, Status.REJECTED, Status.CANCELLED}),
-        Status.APPROVED: frozenset(
-            {Status.QUEUED, Status.EXECUTED, Status.FAILED, Status.CANCELLED, Status.EXPIRED}
-        ),
+        Status.APPROVED: frozenset({Status.QUEUED, Status.CANCELLED, Status.EXPIRED}),
         Status.QUEUED: frozenset(
             {Status.EXECUTED, Status.FAILED, Status.CANCELLED, Status.EXPIRED}
         ),

@@ -23,7 +23,8 @@ _LOCK_FREE = text(
 _READ = text("""
     SELECT id, type, status, proposer, payload, encode(payload_hash, 'hex') AS payload_hash, track,
         voting_hours, electorate, title, description, opened_at, closes_at, electorate_version,
-        eligible_weight, weights, terms AS frozen_terms, eta, expires_at, lapses_at, queued_count
+        eligible_weight, weights, terms AS frozen_terms, eta, expires_at, lapses_at, queued_count,
+        predecessor, decision
     FROM proposals WHERE id = ANY(:ids)
 """)
 
@@ -53,6 +54,8 @@ class LockedProposal:
     expires_at: datetime | None
     lapses_at: datetime | None
     queued_count: int
+    predecessor: str | None
+    decision: Mapping[str, Any] | None
 
     @property
     def terms(self) -> Terms:
@@ -75,12 +78,16 @@ def lock_proposals(
     """
     wanted = sorted({id_ for id_ in ids if isinstance(id_, str)})
     lock = _LOCK_FREE if skip_locked else _LOCK
-    wanted = [row.id for row in run(session, lock, ids=wanted)]
+    return read_proposals(session, [row.id for row in run(session, lock, ids=wanted)])
+
+
+def read_proposals(session: Session, ids: Sequence[str]) -> dict[str, LockedProposal]:
+    """Those among ``ids`` that exist, by id, as they stand now: without locks, to look at only."""
     return {
         row.id: LockedProposal(
             **{**row._mapping, "status": Status(row.status), "payload": bytes(row.payload)}  # noqa: SLF001  # Row's public name for itself as a mapping
         )
-        for row in run(session, _READ, ids=wanted)
+        for row in run(session, _READ, ids=list(ids))
     }
 
 

@@ -90,15 +90,40 @@ class Proposal(Base, held=Held.DERIVED):
     ended_at: Mapped[datetime | None] = mapped_column(TIME)
     failure: Mapped[str | None]
     end_reason: Mapped[str | None]
+    predecessor: Mapped[str | None]
+
+
+class ProposalTarget(Base, held=Held.DERIVED):
+    """A thing that a proposal would change; live proposals that share one are rivals."""
+
+    __tablename__ = "proposal_targets"
+    __table_args__ = (Index("proposal_targets_target_ix", "target"),)
+
+    proposal_id: Mapped[str] = mapped_column(primary_key=True)
+    target: Mapped[str] = mapped_column(primary_key=True)
 
 
 class Effect(Base, held=Held.DERIVED):
-    """The effect of a proposal's action, once per direction, whatever is delivered how often."""
+    """The effect of a proposal's action, once per direction, whatever is delivered how often.
+
+    ``cause`` is the proposal that brought it about: the one itself, or its rollback.
+    """
 
     __tablename__ = "effects"
-    __table_args__ = (CheckConstraint("direction IN ('apply', 'undo')", name="direction"),)
+    __table_args__ = (
+        CheckConstraint("direction IN ('apply', 'undo')", name="direction"),
+        Index("effects_applied_ix", "applied_at", "proposal_id", "action"),
+        Index("effects_target_ix", "target", "applied_at"),
+    )
 
     proposal_id: Mapped[str] = mapped_column(primary_key=True)
     action: Mapped[int] = mapped_column(Integer, primary_key=True)
     direction: Mapped[str] = mapped_column(primary_key=True)
     applied_at: Mapped[datetime] = mapped_column(TIME)
+    cause: Mapped[str | None]
+    type: Mapped[str | None]
+    target: Mapped[str | None]
+    before: Mapped[Any | None] = mapped_column(JSONB)
+    after: Mapped[Any | None] = mapped_column(JSONB)
+    way_back: Mapped[Any | None] = mapped_column(JSONB)
+    microseconds: Mapped[int | None] = mapped_column(BigInteger)

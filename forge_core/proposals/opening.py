@@ -16,24 +16,26 @@ from sqlalchemy import text
 from sqlalchemy.engine import Row
 from sqlalchemy.orm import Session
 
+from forge_core.actions.catalogue import Catalogue, check_may_propose
+from forge_core.actions.extension import with_extensions
+from forge_core.actions.payloads import parse_payload
+from forge_core.actions.rollback import undone_proposals
 from forge_core.capabilities.declaration import Value
-from forge_core.capabilities.registry import Registry
 from forge_core.capabilities.values import present_values
 from forge_core.clock import forge_now, rfc3339
-from forge_core.database import run
 from forge_core.errors import Refused
-from forge_core.exact import to_decimal_string
+from forge_core.exact import parse_decimal, to_decimal_string
 from forge_core.jobs.kinds import Job, Outcome
 from forge_core.jobs.steps import each
 from forge_core.ledger.entries import Entry, EntryKind, append
 from forge_core.members.electorate import MemberNow, members_now, require_member, share_electorate
+from forge_core.members.holdings import is_balance_roll, materialise
 from forge_core.members.levels import Role, TrustLevel
+from forge_core.proposals.basis import Basis, basis_of, undone_by
 from forge_core.proposals.lifecycle import Status, lifetime_over
 from forge_core.proposals.locking import LockedProposal, lock_proposals, require_proposal
-from forge_core.proposals.payloads import parse_payload
-from forge_core.proposals.tracks import Track, changes_parameter, terms_for
-from forge_core.proposals.types import check_may_propose, parse_type
-from forge_core.proposals.weights import weight_table
+from forge_core.proposals.tracks import Track
+from forge_core.proposals.weights import COIN_SHARE, weight_table
 
 ACTIVATED = EntryKind.of(
     "proposal.activated",
@@ -45,15 +47,17 @@ ACTIVATED = EntryKind.of(
         eligible_weight = (data ->> 'eligible_weight')::numeric,
         eligible_members = (data ->> 'eligible_members')::bigint,
         weights = CASE WHEN data -> 'weights' <> 'null' THEN data -> 'weights' END,
+        electorate = coalesce(data ->> 'electorate', electorate),
         terms = data -> 'terms'
     FROM forge_entries(:ids) AS entry WHERE proposals.id = entry.subject
     """,
+    version=2,
 )
 
-_ROLLS = text("SELECT id, members, weight FROM imported_electorates WHERE id = ANY(:ids)")
+_ROLL = text("SELECT id, members, weight FROM imported_electorates WHERE id = :id")
 
 
-def activate(session: Session, jobs: Sequence[Job], *, registry: Registry) -> list[Outcome]:
+def activate(session: Session, jobs: Sequence[Job], *, catalogue: Catalogue) -> list[Outcome]:
     """The step of ``proposals.activate``. Twice is refused: the proposal is no draft any more."""
     try:
         electorate = share_electorate(session)  # before the proposals, by the lock order
@@ -63,8 +67,8 @@ def activate(session: Session, jobs: Sequence[Job], *, registry: Registry) -> li
     known = members_now(
         session, [job.actor for job in jobs] + [p.proposer for p in locked.values()]
     )
-    rolls = _rolls(session, locked)
-    values = present_values(session, registry)
+    catalogue = with_extensions(session, catalogue)
+    values = present_values(session, catalogue)
     now = forge_now(session)
     opened: dict[str, Entry] = {}
 
@@ -72,8 +76,9 @@ def activate(session: Session, jobs: Sequence[Job], *, registry: Registry) -> li
         proposal = require_proposal(locked, job.payload.get("proposal_id"))
         if proposal.id in opened:
             raise Refused("PROPOSAL_STATUS", "the proposal is active, not draft")
-        _check(job, proposal, known, now)
-        data = _frozen(proposal, electorate, rolls, registry, values, now)
+        basis = _basis(session, proposal, catalogue)
+        _check(job, proposal, basis, known, now)
+        data = _frozen(session, proposal, basis, electorate, values, now)
         opened[proposal.id] = Entry(ACTIVATED, now, job.actor, proposal.id, data, job.command)
         return Outcome.done(proposal_id=proposal.id, closes_at=data["closes_at"])
 
@@ -82,7 +87,18 @@ def activate(session: Session, jobs: Sequence[Job], *, registry: Registry) -> li
     return outcomes
 
 
-def _check(job: Job, proposal: LockedProposal, known: dict[str, MemberNow], now: datetime) -> None:
+def _basis(session: Session, proposal: LockedProposal, catalogue: Catalogue) -> Basis:
+    payload = parse_payload(proposal.type, json.loads(proposal.payload), catalogue)
+    return basis_of(payload, catalogue, undone_proposals(session, undone_by(payload)))
+
+
+def _check(
+    job: Job,
+    proposal: LockedProposal,
+    basis: Basis,
+    known: dict[str, MemberNow],
+    now: datetime,
+) -> None:
     proposal.require(Status.DRAFT)
     if proposal.lapses_at is not None and lifetime_over(now, proposal.lapses_at, timedelta(0)):
         raise Refused("DRAFT_LAPSED", "the draft's lifetime is over; create the proposal again")
@@ -90,24 +106,24 @@ def _check(job: Job, proposal: LockedProposal, known: dict[str, MemberNow], now:
     if actor.id != proposal.proposer and Role.ADMIN not in actor.roles:
         raise Refused("POWER_MISSING", "a draft is activated by its proposer or an admin")
     proposer = require_member(known, proposal.proposer)
-    check_may_propose(proposer.level, parse_type(proposal.type))
+    check_may_propose(proposer.level, basis.kind)
 
 
-def _frozen(
+def _frozen(  # what opening freezes is made of all this
+    session: Session,
     proposal: LockedProposal,
+    basis: Basis,
     electorate: Row[Any],
-    rolls: Mapping[str, Row[Any]],
-    registry: Registry,
     values: Mapping[str, Value],
     now: datetime,
 ) -> dict[str, Any]:
-    payload = parse_payload(proposal.type, json.loads(proposal.payload), registry)
-    terms = terms_for(
-        Track(proposal.track),
-        values,
-        voting_hours=proposal.voting_hours,
-        changes_parameter=changes_parameter(payload, registry),
-    )
+    terms = basis.terms(values, voting_hours=proposal.voting_hours)
+    if terms.track is not Track(proposal.track):
+        raise Refused(
+            "TRACK_CHANGED",
+            f"what it changes belongs to the {terms.track} track now, not {proposal.track}; "
+            "create the proposal again",
+        )
     closes_at = now + terms.voting
     frozen: dict[str, Any] = {
         "closes_at": rfc3339(closes_at),
@@ -115,8 +131,9 @@ def _frozen(
         "terms": terms.to_json(),
     }
     if proposal.electorate is not None:
-        roll = rolls[proposal.electorate]
+        roll = _roll(session, proposal.electorate, values, now)
         return frozen | {
+            "electorate": roll.id,
             "weights": None,
             "eligible_weight": format(roll.weight, "f"),
             "eligible_members": str(roll.members),
@@ -131,6 +148,11 @@ def _frozen(
     }
 
 
-def _rolls(session: Session, locked: Mapping[str, LockedProposal]) -> dict[str, Row[Any]]:
-    ids = sorted({p.electorate for p in locked.values() if p.electorate is not None})
-    return {row.id: row for row in run(session, _ROLLS, ids=ids)} if ids else {}
+def _roll(
+    session: Session, electorate: str, values: Mapping[str, Value], now: datetime
+) -> Row[Any]:
+    """The sealed roll that a draft names, or one of what its source says members hold now."""
+    if is_balance_roll(electorate):
+        share = parse_decimal(values[COIN_SHARE])
+        electorate = materialise(session, electorate, coin_share=share, at=now)
+    return session.execute(_ROLL, {"id": electorate}).one()

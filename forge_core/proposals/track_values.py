@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from forge_core.capabilities.declaration import Capability, CapabilityClass, Value, ValueType
+from forge_core.capabilities.declaration import Capability, CapabilityClass, Order, Value, ValueType
 
 _DAY: Final = 24
 _SHARE: Final = (0, 1)
@@ -97,4 +97,8 @@ CAPABILITIES: Final = tuple(
     for rows in ({**_COMMON, **own},)
     for threshold in _DESCRIPTIONS
     if threshold in rows
+)
+
+ORDERS: Final = tuple(
+    Order(f"track.{track}.voting_hours_least", f"track.{track}.voting_hours") for track in _TRACKS
 )

@@ -15,12 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 from forge_core.capabilities.declaration import CapabilityClass, Value
 from forge_core.errors import Inconsistent, Refused
 from forge_core.exact import parse_decimal, to_decimal_string
-from forge_core.proposals.payloads import Configuration, Payload
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from forge_core.capabilities.registry import Registry
+    from collections.abc import Collection, Mapping
 
 
 class Track(StrEnum):
@@ -31,19 +28,16 @@ class Track(StrEnum):
     EMERGENCY = "emergency"
 
 
-def track_of(payload: Payload, registry: Registry) -> Track:
-    """Return the track of the strictest class touched. Raises ``Refused`` UNKNOWN_CAPABILITY."""
-    touched = {CapabilityClass.ORDINARY} | _classes(payload, registry)
-    return Track.ROUTINE if touched == {CapabilityClass.ORDINARY} else Track.PROTECTED
+def track_of(classes: Collection[CapabilityClass]) -> Track:
+    """Return the track of the strictest class among those that a proposal's actions touch."""
+    if set(classes) <= {CapabilityClass.ORDINARY}:
+        return Track.ROUTINE
+    return Track.EMERGENCY if CapabilityClass.EMERGENCY in classes else Track.PROTECTED
 
 
-def changes_parameter(payload: Payload, registry: Registry) -> bool:
+def changes_parameter(classes: Collection[CapabilityClass]) -> bool:
     """Whether a protected parameter changes; those wait under the longer timelock."""
-    return bool(_classes(payload, registry) & {CapabilityClass.PROTOCOL, CapabilityClass.RULE})
-
-
-def _classes(payload: Payload, registry: Registry) -> set[CapabilityClass]:
-    return {registry.get(payload.key).klass} if isinstance(payload, Configuration) else set()
+    return bool({CapabilityClass.PROTOCOL, CapabilityClass.RULE} & set(classes))
 
 
 _SHARES: Final = frozenset({"quorum", "approval", "max_yes_share", "review_approval", "sign_off"})

@@ -1,4 +1,4 @@
-"""``trust.weight.<LEVEL>``: what a ballot of each trust level weighs (seed: 5, 3, 1, 0.5, 0)."""
+"""What a ballot weighs: ``trust.weight.<LEVEL>`` by trust (seed: 5, 3, 1, 0.5, 0) or balance."""
 
 from __future__ import annotations
 
@@ -27,7 +27,20 @@ def _declare(level: TrustLevel) -> Capability:
     )
 
 
-CAPABILITIES: Final = tuple(_declare(level) for level in TrustLevel)
+COIN_SHARE: Final = "balance.coin_share"
+
+CAPABILITIES: Final = (
+    *(_declare(level) for level in TrustLevel),
+    Capability(
+        key=COIN_SHARE,
+        klass=CapabilityClass.RULE,
+        description="weight by balance: share of the coins; the rest is of what was donated",
+        type="decimal",
+        default="0.7",
+        least=0,
+        most=1,
+    ),
+)
 
 
 def weight_table(values: Mapping[str, Value]) -> dict[TrustLevel, Fraction]:

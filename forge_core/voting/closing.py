@@ -18,10 +18,11 @@ from forge_core.clock import forge_now, rfc3339
 from forge_core.database import run
 from forge_core.exact import to_decimal_string
 from forge_core.jobs.kinds import Derivation, Job, Outcome
-from forge_core.jobs.record import NewJob, enqueue
+from forge_core.jobs.record import enqueue
 from forge_core.ledger.entries import Entry, EntryKind, append
 from forge_core.proposals.lifecycle import Status, close_due
 from forge_core.proposals.locking import LockedProposal, lock_proposals
+from forge_core.proposals.queueing import execution_job, queued
 from forge_core.proposals.tracks import Terms
 from forge_core.voting.ballots import count_ballots
 from forge_core.voting.recount import Counted, recount, with_delegations
@@ -45,15 +46,6 @@ DECIDED = EntryKind.of(
     UPDATE proposals SET status = data ->> 'outcome', decided_at = entry.at,
         decision = data -> 'decision', lapses_at = (data ->> 'lapses_at')::timestamptz,
         ended_at = CASE WHEN data ->> 'outcome' = 'rejected' THEN entry.at END
-    FROM forge_entries(:ids) AS entry WHERE proposals.id = entry.subject
-    """,
-)
-
-QUEUED = EntryKind.of(
-    "proposal.queued",
-    """
-    UPDATE proposals SET status = 'queued', lapses_at = NULL, queued_count = queued_count + 1,
-        eta = (data ->> 'eta')::timestamptz, expires_at = (data ->> 'expires_at')::timestamptz
     FROM forge_entries(:ids) AS entry WHERE proposals.id = entry.subject
     """,
 )
@@ -102,17 +94,17 @@ def _open(session: Session, jobs: Sequence[Job]) -> set[str]:
 
 def _decide(session: Session, due: Mapping[str, LockedProposal], now: datetime) -> None:
     counted = recount(session, {id_: Fraction(p.eligible_weight) for id_, p in due.items()})
-    decided, queued, execute = [], [], []
+    decided, entries, execute = [], [], []
     for id_, proposal in sorted(due.items()):
         terms = proposal.terms
         decision = decide(counted[id_].standing, Thresholds.of(terms))
         decided.append(_decided(proposal, terms, decision, counted[id_], now))
         if decision.approved and not terms.gated:
-            queued.append(_queued(proposal, terms, now))
+            entries.append(queued(id_, terms, now))
             if terms.timelock_hours == 0:
-                execute.append(execution_job(id_, proposal.queued_count))
+                execute.append(execution_job(id_))
     append(session, decided)
-    append(session, queued)
+    append(session, entries)
     enqueue(session, execute)
 
 
@@ -140,23 +132,11 @@ def _decided(
     return Entry(DECIDED, now, "rule:decision", proposal.id, data)
 
 
-def _queued(proposal: LockedProposal, terms: Terms, now: datetime) -> Entry:
-    eta = now + terms.timelock
-    data = {"eta": rfc3339(eta), "expires_at": rfc3339(eta + terms.grace)}
-    return Entry(QUEUED, now, "rule:timelock", proposal.id, data)
-
-
 def _plain(totals: Totals) -> dict[str, str]:
     return {
         name: to_decimal_string(Fraction(getattr(totals, attribute)))
         for name, attribute in TOTALS.items()
     } | {"yes_voters": str(totals.yes_voters)}
-
-
-def execution_job(proposal: str, queued_count: int) -> NewJob:
-    """The job that executes a proposal, once for each time it was queued."""
-    key = f"execute:{proposal}:{queued_count + 1}"
-    return NewJob("enforcement.execute", key, {"proposal_id": proposal})
 
 
 DUE = Derivation(
@@ -173,25 +153,6 @@ DUE = Derivation(
                     'close:' || proposals.id || ':' || extract(epoch FROM closes_at)
             )
         ORDER BY closes_at, id
-        LIMIT :limit
-        ON CONFLICT DO NOTHING
-        RETURNING kind
-    """),
-)
-
-ELAPSED = Derivation(
-    "elapsed timelocks",
-    text("""
-        INSERT INTO jobs (kind, key, once, payload, actor)
-        SELECT 'enforcement.execute', 'execute:' || id || ':' || queued_count, true,
-            jsonb_build_object('proposal_id', id), 'system'
-        FROM proposals
-        WHERE status = 'queued' AND eta <= (SELECT forge_now())
-            AND NOT EXISTS (
-                SELECT FROM jobs
-                WHERE once AND key = 'execute:' || proposals.id || ':' || queued_count
-            )
-        ORDER BY eta, id
         LIMIT :limit
         ON CONFLICT DO NOTHING
         RETURNING kind

@@ -1,0 +1,175 @@
+"""Actions on trust: levels of members and overlays, and the roles of members."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import model_validator
+
+from forge_core.actions.catalogue import Catalogue
+from forge_core.actions.fields import id_field, level_field, role_field, switch_field
+from forge_core.actions.kind import Action, ActionKind, Effect, Frame, Planned
+from forge_core.actions.present import Present, require_still
+from forge_core.capabilities.declaration import CapabilityClass
+from forge_core.errors import Refused
+from forge_core.ledger.entries import Entry
+from forge_core.members.electorate import MemberNow, level_changed
+from forge_core.members.levels import Role, TrustLevel
+from forge_core.members.roles import ROLE_GRANTED, ROLE_WITHDRAWN
+from forge_core.overlays.register import TRUST_CHANGED, OverlayNow, require_overlay
+
+
+class AdjustTrust(Action):
+    """Give a member, or an overlay, another trust level."""
+
+    member: Annotated[str | None, id_field("member")] = None
+    overlay: Annotated[str | None, id_field("overlay")] = None
+    current_trust: Annotated[TrustLevel, level_field("current_trust")]
+    new_trust: Annotated[TrustLevel, level_field("new_trust")]
+
+    @model_validator(mode="after")
+    def _changes_something_allowed(self) -> AdjustTrust:
+        if (self.member is None) == (self.overlay is None):
+            raise Refused(
+                "PAYLOAD_WRONG_TYPE", "payload names a member or an overlay, exactly one of them"
+            )
+        if self.new_trust is self.current_trust:
+            raise Refused("NO_CHANGE", f"payload.new_trust is {self.new_trust}, as it is already")
+        if self.new_trust is TrustLevel.CORE:
+            raise Refused(
+                "CORE_NOT_GRANTED",
+                "payload.new_trust is CORE; a CORE seat is never granted by trust_adjustment",
+            )
+        return self
+
+
+class ChangeRole(Action):
+    """Give a member a role, or take it away."""
+
+    member: Annotated[str, id_field("member")]
+    role: Annotated[Role, role_field("role")]
+    holds: Annotated[bool, switch_field("holds")]
+
+
+def _target(action: AdjustTrust) -> str:
+    return (
+        f"overlay:{action.overlay}:trust"
+        if action.member is None
+        else f"member:{action.member}:level"
+    )
+
+
+def _plan(present: Present, action: AdjustTrust, frame: Frame) -> Planned:
+    if action.member is None:
+        return _plan_overlay(present, str(action.overlay), action, frame)
+    if action.member == frame.proposer and action.new_trust > action.current_trust:
+        raise Refused("OWN_RAISE", "nobody proposes to raise their own trust level")
+    member = present.member(action.member)
+    require_still(_target(action), expected=action.current_trust.value, present=member.level.value)
+    return _move(present, member, action.new_trust, frame, f"proposal {frame.proposal}")
+
+
+def _undo(present: Present, effect: Effect, frame: Frame) -> Planned:
+    """The level before. CORE, which no proposal gives, is given back to whom it was taken from."""
+    present.require_latest(effect)
+    kind, id_, _ = _parts(effect.target)
+    if kind == "overlay":
+        overlay = require_overlay(present.session, id_)
+        require_still(effect.target, expected=effect.after, present=overlay.trust)
+        return _set_overlay(overlay, effect.before, frame)
+    member = present.member(id_)
+    require_still(effect.target, expected=effect.after, present=member.level.value)
+    cause = f"rollback {frame.proposal} of {effect.proposal}"
+    return _move(present, member, TrustLevel(effect.before), frame, cause)
+
+
+def _move(
+    present: Present, member: MemberNow, after: TrustLevel, frame: Frame, cause: str
+) -> Planned:
+    present.write("census", present.census().moved(member.level, after, member.roles))
+    present.write(f"member:{member.id}", member.at(after))
+    entry = level_changed(
+        member.id,
+        before=member.level,
+        after=after,
+        version=present.next_version(),
+        actor=frame.proposer,
+        cause=cause,
+        at=frame.at,
+    )
+    return Planned(f"member:{member.id}:level", member.level.value, after.value, (entry,))
+
+
+def _plan_overlay(present: Present, id_: str, action: AdjustTrust, frame: Frame) -> Planned:
+    overlay = require_overlay(present.session, id_)
+    require_still(_target(action), expected=action.current_trust.value, present=overlay.trust)
+    return _set_overlay(overlay, action.new_trust.value, frame)
+
+
+def _set_overlay(overlay: OverlayNow, after: str, frame: Frame) -> Planned:
+    data = {"before": overlay.trust, "after": after, "proposal": frame.proposal}
+    entry = Entry(TRUST_CHANGED, frame.at, frame.proposer, overlay.id, data)
+    return Planned(f"overlay:{overlay.id}:trust", overlay.trust, after, (entry,))
+
+
+def _plan_role(present: Present, action: ChangeRole, frame: Frame) -> Planned:
+    if action.member == frame.proposer and action.holds:
+        raise Refused("OWN_RAISE", "nobody proposes to give a role to themselves")
+    return _set_role(present, action.member, action.role, frame, holds=action.holds)
+
+
+def _undo_role(present: Present, effect: Effect, frame: Frame) -> Planned:
+    present.require_latest(effect)
+    _, id_, role = _parts(effect.target)
+    holds = role in present.member(id_).roles
+    require_still(effect.target, expected=effect.after, present=holds)
+    return _set_role(present, id_, Role(role), frame, holds=effect.before)
+
+
+def _set_role(present: Present, id_: str, role: Role, frame: Frame, *, holds: bool) -> Planned:
+    member = present.member(id_)
+    if (role in member.roles) == holds:
+        raise Refused("NO_CHANGE", f"{id_!r} {'has' if holds else 'does not have'} the role {role}")
+    if role is Role.REVIEWER:
+        change = 1 if holds else -1
+        present.write("census", present.census().with_reviewers(member.level, change))
+    roles = member.roles | {role.value} if holds else member.roles - {role.value}
+    present.write(f"member:{id_}", member.holding(roles))
+    kind = ROLE_GRANTED if holds else ROLE_WITHDRAWN
+    data = {"role": role.value, "proposal": frame.proposal}
+    entry = Entry(kind, frame.at, frame.proposer, id_, data)
+    return Planned(f"role:{id_}:{role.value}", not holds, holds, (entry,))
+
+
+def _parts(target: str) -> tuple[str, str, str]:
+    """An id may have colons of its own; what stands before and after it has none."""
+    kind, rest = target.split(":", 1)
+    id_, last = rest.rsplit(":", 1)
+    return kind, id_, last
+
+
+def _touches(_catalogue: Catalogue, _action: AdjustTrust) -> CapabilityClass:
+    return CapabilityClass.ORDINARY
+
+
+ADJUSTMENT = ActionKind(
+    name="trust_adjustment",
+    trust=TrustLevel.TRUSTED,
+    model=AdjustTrust,
+    touches=_touches,
+    target=_target,
+    plan=_plan,
+    undo=_undo,
+    census=True,
+)
+
+ROLE_CHANGE = ActionKind(
+    name="role_change",
+    trust=TrustLevel.CORE,
+    model=ChangeRole,
+    touches=lambda *_: CapabilityClass.RULE,
+    target=lambda action: f"role:{action.member}:{action.role.value}",
+    plan=_plan_role,
+    undo=_undo_role,
+    census=True,
+)

@@ -1,0 +1,117 @@
+"""The history of execution: every change that was made or undone, newest first, page by page."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from forge_core.clock import parse_moment, rfc3339
+from forge_core.database import run
+from forge_core.errors import Refused
+from forge_core.text import shown
+
+LIMIT_MOST: Final = 1_000
+
+# A rollback's own changes are the undone effects of the proposal that its payload names. Filters
+# that are not given fold away when the statement is planned, and leave the index to the others.
+_CHANGES = text("""
+    SELECT done.proposal_id AS proposal, coalesce(done.cause, done.proposal_id) AS cause,
+        done.action, done.direction, done.type, done.target, done.before, done.after,
+        by.proposer AS actor, done.applied_at, placed.position, done.microseconds
+    FROM effects AS done
+    LEFT JOIN proposals AS by ON by.id = coalesce(done.cause, done.proposal_id)
+    LEFT JOIN LATERAL (
+        SELECT ledger_order.position
+        FROM ledger_entries AS entry JOIN ledger_order ON entry_id = entry.id
+        WHERE entry.subject = done.proposal_id AND entry.kind <> 'ballot.cast'
+            AND entry.kind = CASE done.direction
+                WHEN 'apply' THEN 'proposal.executed' ELSE 'proposal.rolled_back'
+            END
+    ) AS placed ON true
+    WHERE (CAST(:proposal AS text) IS NULL OR (
+            done.proposal_id IN (:proposal, (
+                SELECT convert_from(payload, 'UTF8')::jsonb ->> 'proposal' FROM proposals
+                WHERE id = :proposal AND type = 'rollback'
+            ))
+            AND :proposal IN (done.proposal_id, done.cause)
+        ))
+        AND (CAST(:target AS text) IS NULL OR done.target = :target)
+        AND (CAST(:type AS text) IS NULL OR done.type = :type)
+        AND (CAST(:actor AS text) IS NULL OR by.proposer = :actor)
+        AND (CAST(:since AS timestamptz) IS NULL OR done.applied_at >= :since)
+        AND (CAST(:until AS timestamptz) IS NULL OR done.applied_at < :until)
+        AND (CAST(:before_at AS timestamptz) IS NULL OR
+            (done.applied_at, done.proposal_id, done.action, done.direction)
+            < (:before_at, :before_proposal, CAST(:before_action AS integer), :before_direction))
+    ORDER BY done.applied_at DESC, done.proposal_id DESC, done.action DESC, done.direction DESC
+    LIMIT :limit
+""")
+
+
+def changes(  # noqa: PLR0913  # one keyword a filter
+    session: Session,
+    *,
+    proposal: str | None = None,
+    target: str | None = None,
+    type: str | None = None,  # noqa: A002  # the field's own name
+    actor: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    limit: int = 50,
+    before: str | None = None,
+) -> dict[str, Any]:
+    """One page as plain JSON: ``changes``, and ``next`` to give as ``before`` (None at the end).
+
+    ``proposal`` finds what it changed and what was undone of that, or what it undid. ``actor``
+    proposed the ``cause``: the proposal itself, or its rollback. ``since`` is in, ``until`` is not.
+    ``position`` is that of the entry in the ledger, None until it is sealed; ``microseconds``
+    what the whole execution took. A page has up to ``limit`` changes, 0 to 1,000; pages that follow
+    one another neither repeat nor leave out what was there when the first one was read.
+
+    Raises VALUE_OUT_OF_RANGE, CURSOR_INVALID.
+    """
+    if isinstance(limit, bool) or not 0 <= limit <= LIMIT_MOST:
+        raise Refused(
+            "VALUE_OUT_OF_RANGE", f"limit is {shown(limit)}; 0 to {LIMIT_MOST:,} is allowed"
+        )
+    at, id_, action, direction = (None,) * 4 if before is None else _place(before)
+    rows = (
+        ()
+        if limit == 0
+        else run(
+            session,
+            _CHANGES,
+            proposal=proposal,
+            target=target,
+            type=type,
+            actor=actor,
+            since=since,
+            until=until,
+            before_at=at,
+            before_proposal=id_,
+            before_action=action,
+            before_direction=direction,
+            limit=limit + 1,
+        )
+    )
+    found = [
+        {**row._mapping, "applied_at": rfc3339(row.applied_at)}  # noqa: SLF001  # Row's public name for itself as a mapping
+        for row in rows[:limit]
+    ]
+    return {"changes": found, "next": _cursor(found[-1]) if len(rows) > limit else None}
+
+
+def _cursor(change: dict[str, Any]) -> str:
+    return "/".join(str(change[k]) for k in ("applied_at", "proposal", "action", "direction"))
+
+
+def _place(cursor: str) -> tuple[datetime | None, str, int, str]:
+    """What ``_cursor`` wrote down."""
+    at, _, rest = cursor.partition("/")
+    id_, action, direction = ["", *rest.rsplit("/", 2)][-3:]
+    if not id_ or not action.isdecimal() or len(action) > 9 or direction not in ("apply", "undo"):
+        raise Refused("CURSOR_INVALID", f"{shown(cursor)} is not the `next` of a page")
+    return parse_moment(at), id_, int(action), direction

@@ -1,0 +1,1 @@
+"""The treasury and the accounts it pays."""
