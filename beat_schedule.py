@@ -33,6 +33,12 @@ BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         "schedule": 1.0,
         "options": {"queue": "ledger", "expires": 30.0},
     },
+    # Effects outside the database are delivered when they are written down; this finds the rest.
+    "deliver": {
+        "task": "enforcement.deliver",
+        "schedule": 5.0,
+        "options": {"queue": "outbox", "expires": 30.0},
+    },
     # Some 50,000 entries a time: a ledger of a million is gone through in about ten minutes.
     "verify": {
         "task": "ledger.verify",

@@ -11,7 +11,17 @@ from functools import partial
 
 from rich.console import Console
 
-from benchmarks import ballots, closing, commands, ledger, memory, opening, ready, recounts
+from benchmarks import (
+    ballots,
+    closing,
+    commands,
+    executing,
+    ledger,
+    memory,
+    opening,
+    ready,
+    recounts,
+)
 from benchmarks.figure import Figure, show
 from benchmarks.house import House, running_house
 
@@ -39,7 +49,12 @@ QUICK: Mapping[str, Measure] = {
     "opening": lambda house: opening.measure(house, members=1_000),
     "ledger": lambda house: ledger.measure(house, entries=3_000, appended=4_000, ballots=300),
 }
-READY = "ready"
+# These start a house of their own.
+ALONE: Mapping[str, Callable[[], list[Figure]]] = {
+    "ready": ready.measure,
+    "executing": lambda: executing.measure(proposals=1_000),
+}
+QUICK_ALONE = ALONE | {"executing": lambda: executing.measure(proposals=20)}
 
 
 def main() -> int:
@@ -47,14 +62,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small sizes: figures mean nothing")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
-    parser.add_argument("--only", action="append", choices=[READY, *FULL], metavar="NAME",
-                        help=f"one of {', '.join([READY, *FULL])}; may be repeated")  # fmt: skip
+    parser.add_argument("--only", action="append", choices=[*ALONE, *FULL], metavar="NAME",
+                        help=f"one of {', '.join([*ALONE, *FULL])}; may be repeated")  # fmt: skip
     given = parser.parse_args()
     console = Console(stderr=given.json)
-    chosen = given.only or [READY, *FULL]
+    chosen = given.only or [*ALONE, *FULL]
     figures: list[Figure] = []
-    if READY in chosen:
-        figures += _measured(console, READY, ready.measure)
+    for name, alone in (QUICK_ALONE if given.quick else ALONE).items():
+        if name in chosen:
+            figures += _measured(console, name, alone)
     wanted = {name: m for name, m in (QUICK if given.quick else FULL).items() if name in chosen}
     if wanted:
         with running_house() as house:

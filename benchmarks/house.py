@@ -27,6 +27,7 @@ from forge_core.members.genesis import Founder, found
 from forge_core.members.levels import Role, TrustLevel
 from forge_core.settings import Settings
 from forge_workers.client import Command, GovernanceClient
+from forge_workers.stack.house import WORKERS, Worker
 from forge_workers.stack.postgres import DATABASE
 from forge_workers.stack.up import Stack, running_stack
 
@@ -157,9 +158,9 @@ def processor_seconds(process: psutil.Process) -> float:
 
 
 @contextmanager
-def running_house() -> Iterator[House]:
+def running_house(workers: tuple[Worker, ...] = WORKERS) -> Iterator[House]:
     """A fresh stack in a temporary home, founded with one member; removed afterwards."""
-    with temporary_home() as home, running_stack(home, flower=False) as stack:
+    with temporary_home() as home, running_stack(home, flower=False, workers=workers) as stack:
         settings = stack.settings
         engine = make_engine(settings.database_url)
         roles = (Role.ADMIN, Role.GUARDIAN, Role.OPERATOR)

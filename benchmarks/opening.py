@@ -13,7 +13,7 @@ from forge_core.ids import uuid7
 from forge_core.jobs.kinds import Job
 from forge_core.proposals.creation import create
 from forge_core.proposals.opening import activate
-from forge_core.wiring import REGISTRY
+from forge_core.wiring import CATALOGUE
 
 OPENINGS = 50
 FEW = 100
@@ -43,13 +43,13 @@ def measure(house: House, *, members: int) -> list[Figure]:
 def _opening(house: House) -> float:
     drafts = [_job("proposals.create", policy(n), uuid7()) for n in range(OPENINGS)]
     with transaction(house.engine) as session:
-        made = create(session, drafts, registry=REGISTRY)
+        made = create(session, drafts, catalogue=CATALOGUE)
     taken = []
     for outcome in made:
         job = _job("proposals.activate", {"proposal_id": outcome.result["proposal_id"]}, uuid7())
         began = time.perf_counter()
         with transaction(house.engine) as session:
-            (opened,) = activate(session, [job], registry=REGISTRY)
+            (opened,) = activate(session, [job], catalogue=CATALOGUE)
         taken.append(time.perf_counter() - began)
         assert opened.state == "done", opened.message  # noqa: S101
     return statistics.median(taken)

@@ -29,10 +29,9 @@ from forge_core.errors import Misconfigured, Refused, Unavailable
 from forge_core.ids import uuid7
 from forge_core.ledger.notes import SigningKey
 from forge_core.ledger.receipts import Receipt, promise
-from forge_core.proposals.types import ProposalType
 from forge_core.settings import Settings
 from forge_core.text import require_id
-from forge_core.wiring import REGISTRY
+from forge_core.wiring import CATALOGUE
 from forge_workers.accepted import accepted_entries
 from forge_workers.app import app
 from forge_workers.flusher import Flusher
@@ -247,7 +246,7 @@ class GovernanceClient:
         delegator: str,
         delegate: str,
         *,
-        scope: ProposalType | str = "*",
+        scope: str = "*",
         expires_at: datetime | None = None,
     ) -> UUID:
         """Let weight follow ``delegate``, for one type of proposal or for all (``*``)."""
@@ -256,7 +255,7 @@ class GovernanceClient:
             payload["expires_at"] = rfc3339(expires_at)
         return self.command("members.delegate", delegator, payload)
 
-    def revoke_delegation(self, delegator: str, *, scope: ProposalType | str = "*") -> UUID:
+    def revoke_delegation(self, delegator: str, *, scope: str = "*") -> UUID:
         """End a delegation."""
         return self.command("members.revoke_delegation", delegator, {"scope": str(scope)})
 
@@ -320,9 +319,8 @@ class GovernanceClient:
 
     def setting(self, key: str) -> Any:
         """The present value of a registered key. ``UNKNOWN_CAPABILITY`` names near matches."""
-        capability = REGISTRY.get(key)
         value = self._patiently(lambda session: session.execute(_SETTING, {"key": key}).scalar())
-        return capability.default if value is None else value
+        return CATALOGUE.get(key).default if value is None else value
 
     # How it is done
 

@@ -6,6 +6,7 @@ from typing import Final
 
 from kombu import Queue
 
+from forge_core.enforcement.outbox import DELIVER
 from forge_core.wiring import CHORES, JOB_KINDS
 
 SWEEP: Final = "jobs.sweep"
@@ -20,6 +21,7 @@ QUEUE_OF: Final = {
     CHECKPOINT: "ledger",
     VERIFY: "ledger",
     PUBLISH: "ledger",
+    DELIVER: "outbox",
 }
 """The queue of every task. A wake-up names a task and nothing else."""
 

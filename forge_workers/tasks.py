@@ -12,12 +12,13 @@ import structlog
 from sqlalchemy.exc import DBAPIError
 
 from forge_core.database import describe, is_retryable, transaction
+from forge_core.enforcement.outbox import DELIVER, deliver_next
 from forge_core.jobs.kinds import Chore, JobKind
 from forge_core.jobs.perform import Performed, perform, perform_chore
 from forge_core.jobs.record import woken
 from forge_core.jobs.sweep import LIMIT, derive, take_back_expired, wake_ups
 from forge_core.settings import Settings
-from forge_core.wiring import CHORES, DERIVATIONS, JOB_KINDS
+from forge_core.wiring import CATALOGUE, CHORES, DERIVATIONS, JOB_KINDS
 from forge_workers.app import app
 from forge_workers.ledger_events import publish
 from forge_workers.ledger_tasks import make_checkpoint, verify_some
@@ -93,3 +94,4 @@ _register(SWEEP, sweep)
 _register(CHECKPOINT, _outside(lambda: make_checkpoint(engine(), Settings.load())))
 _register(VERIFY, _outside(lambda: verify_some(engine(), Settings.load())))
 _register(PUBLISH, _outside(publish))
+_register(DELIVER, lambda: Performed(full=deliver_next(engine(), CATALOGUE)))

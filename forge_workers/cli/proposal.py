@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from forge_core.proposals.lifecycle import Status
-from forge_core.proposals.types import ProposalType
+from forge_core.wiring import CATALOGUE
 from forge_workers.cli import explanation, queries
 from forge_workers.cli.output import AsJson, print_json, print_rows, standard_output
 from forge_workers.cli.servers import ActingMember, carry, database
@@ -29,8 +29,8 @@ def create(  # noqa: PLR0913  # one option a field of a proposal
             "--type",
             metavar="TYPE",
             # The core refuses an unknown type by name; here it is only completed.
-            autocompletion=lambda: list(ProposalType),
-            help=f"What it sets out to change: {', '.join(ProposalType)}.",
+            autocompletion=lambda: list(CATALOGUE.types),
+            help=f"What it sets out to change: {', '.join(CATALOGUE.types)}.",
         ),
     ],
     title: Annotated[str, typer.Option(help="1 to 200 characters.")],
@@ -106,7 +106,7 @@ def show(proposal: ProposalId, *, as_json: AsJson = False) -> None:
 def list_(
     *,
     status: Annotated[Status | None, typer.Option(help="Only this status.")] = None,
-    type_: Annotated[ProposalType | None, typer.Option("--type", help="Only this type.")] = None,
+    type_: Annotated[str | None, typer.Option("--type", help="Only this type.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many.")] = 50,
     as_json: AsJson = False,
 ) -> None:
@@ -115,7 +115,7 @@ def list_(
         rows = queries.proposals(
             session,
             status=status.value if status else None,
-            type_=type_.value if type_ else None,
+            type_=type_,
             limit=limit,
         )
     if not as_json:

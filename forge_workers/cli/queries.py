@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from forge_core.database import run
+from forge_core.enforcement import history
+from forge_core.enforcement.simulation import simulate_proposal
 from forge_core.errors import Refused
-from forge_core.proposals.payloads import free_texts
+from forge_core.wiring import CATALOGUE
 
 Row = Mapping[str, Any]
+Json = TypeVar("Json", bound=dict[str, Any] | list[Any])
 
 _PROPOSALS = text("""
     SELECT id, type, track, status, proposer, title.body AS title, opened_at, closes_at,
@@ -46,28 +49,20 @@ _PROPOSAL = text("""
     WHERE id = :id
 """)
 
-# Others under way that change the same thing: both may be open, the present value decides.
-_RIVALS = text("""
-    WITH mine AS (
-        SELECT id, type, convert_from(payload, 'UTF8')::jsonb AS payload FROM proposals
-        WHERE id = :id AND type <> 'policy'
+# A proposal's own texts, and those in its payload: nobody else's commitment is ever read as a text.
+_TEXTS = text("""
+    WITH committed AS (
+        SELECT unnest(ARRAY[title, description]) AS commitment FROM proposals WHERE id = ANY(:ids)
+        UNION
+        SELECT jsonb_array_elements_text(body #> '{data,payload_texts}')
+        FROM (
+            SELECT convert_from(body, 'UTF8')::jsonb AS body FROM ledger_entries
+            WHERE subject = ANY(:ids) AND kind = 'proposal.created'
+        ) AS created
+        WHERE jsonb_typeof(body #> '{data,payload_texts}') = 'array'
     )
-    SELECT other.id, other.status, other.payload AS payload
-    FROM mine, LATERAL (
-        SELECT id, type, status, convert_from(payload, 'UTF8')::jsonb AS payload FROM proposals
-        WHERE status IN ('draft', 'active', 'approved', 'queued') AND type <> 'policy'
-        OFFSET 0
-    ) AS other
-    WHERE other.id <> mine.id AND (
-        other.payload ->> 'key' = mine.payload ->> 'key'
-        OR other.payload ->> 'member' = mine.payload ->> 'member'
-        OR other.payload ->> 'overlay' = mine.payload ->> 'overlay'
-    )
-    ORDER BY other.id
-    LIMIT 20
+    SELECT commitment, body FROM committed LEFT JOIN texts USING (commitment)
 """)
-
-_TEXTS = text("SELECT commitment, body FROM texts WHERE commitment = ANY(:commitments)")
 
 # The index on subjects leaves ballots out, and so does this history: there may be a million.
 _HISTORY = text("""
@@ -122,6 +117,39 @@ _OVERLAYS = text("""
     FROM overlays LEFT JOIN texts ON commitment = name ORDER BY id
 """)
 
+_MODULES = text("""
+    SELECT name, version, owner, governs, rollback, proposal_id, changed_at FROM modules
+    ORDER BY name
+""")
+_EXTENSIONS = text("""
+    SELECT name, kind, declaration, proposal_id, added_at FROM extensions ORDER BY name
+""")
+_ACCOUNTS = text("""
+    SELECT id, balance::text FROM accounts ORDER BY id <> 'treasury', id LIMIT :limit
+""")
+_WINDOWS = text("""
+    SELECT execution_windows.id, kind, from_at, until_at,
+        from_at <= forge_now() AND until_at > forge_now() AS in_force,
+        imposed_by, proposal_id, texts.body AS reason
+    FROM execution_windows LEFT JOIN texts ON commitment = reason
+    WHERE :past OR until_at > forge_now()
+    ORDER BY until_at DESC, execution_windows.id LIMIT :limit
+""")
+_JOINT = text("""
+    SELECT id, kind, subject, status, proposed_by, confirmed_by, lapses_at, due_at,
+        proposed_at, confirmed_at, ended_at, failure, texts.body AS reason
+    FROM joint_actions LEFT JOIN texts ON commitment = reason
+    WHERE (CAST(:id AS text) IS NULL OR id = :id)
+        AND (NOT :under_way OR status IN ('proposed', 'confirmed'))
+    ORDER BY proposed_at DESC, id LIMIT :limit
+""")
+_OUTBOX = text("""
+    SELECT proposal_id || '/' || action || '/' || direction AS effect, capability, before, after,
+        state, attempt, not_before, created_at, finished_at, message
+    FROM outbox WHERE (CAST(:state AS text) IS NULL OR state = :state)
+    ORDER BY created_at DESC, proposal_id, action LIMIT :limit
+""")
+
 _JOBS = text("""
     SELECT id, kind, key, state, attempt, created_at, not_before, lease_until, message
     FROM jobs
@@ -161,18 +189,34 @@ def proposal(session: Session, identity: str) -> dict[str, Any]:
     if not rows:
         raise Refused("PROPOSAL_UNKNOWN", f"there is no proposal {identity[:200]!r}")
     found = dict(rows[0])
-    found["payload"] = _with_texts(session, found["type"], json.loads(found["payload"]))
-    found["rivals"] = [dict(row) for row in _rows(session, _RIVALS, id=identity)]
+    simulation = simulate_proposal(session, CATALOGUE, identity)
+    found["rivals"], found["standing"] = simulation["rivals"], simulation["standing"]
+    found["simulation"] = {key: simulation[key] for key in ("changes", "problem")}
+    found["effects"] = history.changes(session, proposal=identity)["changes"]
     found["history"] = [dict(row) for row in _rows(session, _HISTORY, subject=identity)]
+    payload = json.loads(found["payload"])
+    undone = [effect["proposal"] for effect in found["effects"]]
+    readable = ("payload", "simulation", "effects")
+    found |= with_texts(
+        session,
+        {key: payload if key == "payload" else found[key] for key in readable},
+        [identity, *undone],
+    )
     return found
 
 
-def _with_texts(session: Session, type_: str, payload: dict[str, Any]) -> dict[str, Any]:
-    """The payload with its free texts in place of their commitments; an erased one is None."""
-    keys = [key for key in free_texts(type_) if key in payload]
-    rows = _rows(session, _TEXTS, commitments=[payload[key] for key in keys]) if keys else []
-    known = {row["commitment"]: row["body"] for row in rows}
-    return payload | {key: known.get(payload[key]) for key in keys}
+def with_texts(session: Session, document: Json, proposals: Sequence[str]) -> Json:
+    """The document with these proposals' texts in place of their commitments; erased ones None."""
+    known = {row["commitment"]: row["body"] for row in _rows(session, _TEXTS, ids=list(proposals))}
+
+    def read(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: read(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [read(item) for item in value]
+        return known.get(value, value) if isinstance(value, str) else value
+
+    return cast("Json", read(document))
 
 
 def members(session: Session, *, level: str | None, limit: int) -> Sequence[Row]:
@@ -211,6 +255,44 @@ def policies(session: Session, *, limit: int) -> Sequence[Row]:
 def overlays(session: Session) -> Sequence[Row]:
     """List the registered overlays."""
     return _rows(session, _OVERLAYS)
+
+
+def modules(session: Session) -> Sequence[Row]:
+    """List the registered modules."""
+    return _rows(session, _MODULES)
+
+
+def extensions(session: Session) -> Sequence[Row]:
+    """List what governance added to the registry."""
+    return _rows(session, _EXTENSIONS)
+
+
+def accounts(session: Session, *, limit: int) -> Sequence[Row]:
+    """List the treasury and the accounts it has paid."""
+    return _rows(session, _ACCOUNTS, limit=limit)
+
+
+def windows(session: Session, *, past: bool, limit: int) -> Sequence[Row]:
+    """List freezes and pauses that are in force or to come, or all of them."""
+    return _rows(session, _WINDOWS, past=past, limit=limit)
+
+
+def joint_actions(session: Session, *, under_way: bool, limit: int) -> Sequence[Row]:
+    """List the newest joint actions."""
+    return _rows(session, _JOINT, id=None, under_way=under_way, limit=limit)
+
+
+def joint_action(session: Session, identity: str) -> Row:
+    """Return one joint action, or refuse: JOINT_UNKNOWN."""
+    rows = _rows(session, _JOINT, id=identity, under_way=False, limit=1)
+    if not rows:
+        raise Refused("JOINT_UNKNOWN", f"there is no joint action {identity[:200]!r}")
+    return rows[0]
+
+
+def outbox(session: Session, *, state: str | None, limit: int) -> Sequence[Row]:
+    """List the newest effects outside the database."""
+    return _rows(session, _OUTBOX, state=state, limit=limit)
 
 
 def jobs(session: Session, *, state: str | None, kind: str | None, limit: int) -> Sequence[Row]:

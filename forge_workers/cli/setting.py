@@ -6,8 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
+from forge_core.actions.extension import with_extensions
 from forge_core.capabilities.declaration import Capability
-from forge_core.wiring import REGISTRY
+from forge_core.wiring import CATALOGUE
 from forge_workers.cli import queries
 from forge_workers.cli.output import AsJson, print_json, print_rows, standard_output
 from forge_workers.cli.servers import database
@@ -20,7 +21,8 @@ def list_(*, as_json: AsJson = False) -> None:
     """List every registered key with its present value, bounds and class."""
     with database() as session:
         changed = queries.changed_settings(session)
-    rows = [_described(capability, changed) for capability in sorted(REGISTRY, key=_key)]
+        catalogue = with_extensions(session, CATALOGUE)
+    rows = [_described(capability, changed) for capability in sorted(catalogue, key=_key)]
     print_rows(rows, as_json=as_json, empty="no settings are registered")
 
 
@@ -31,8 +33,8 @@ def get(
     as_json: AsJson = False,
 ) -> None:
     """Print the present value of one key."""
-    capability = REGISTRY.get(key)
     with database() as session:
+        capability = with_extensions(session, CATALOGUE).get(key)
         described = _described(capability, queries.changed_settings(session))
     if as_json:
         print_json(described)

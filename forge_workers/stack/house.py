@@ -45,6 +45,8 @@ WORKERS = (
     Worker("count", ("votes",), 2),
     # Sealing is promised within seconds: a long verification must not be in its way.
     Worker("ledger", ("ledger",), 2),
+    # Whoever is called outside may be slow; nobody else waits for that.
+    Worker("outside", ("outbox",), 1),
 )
 
 
