@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 # Not "ready": tests/stack starts `forge up` already.
-NAMES = ("ballots", "commands", "memory", "closing", "recount", "opening", "ledger")
+NAMES = ("ballots", "commands", "memory", "closing", "recount", "opening", "ledger", "executing")
 
 
 @pytest.mark.processes
