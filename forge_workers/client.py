@@ -217,9 +217,13 @@ class GovernanceClient:
         reason: str = "",
         voting_hours: int | None = None,
         electorate: str | None = None,
+        predecessor: str | None = None,
         command_id: UUID | None = None,
     ) -> UUID:
-        """Propose; the answer's result carries ``proposal_id``."""
+        """Propose; the answer's result carries ``proposal_id``.
+
+        Beside it a ``code`` and a ``warning``, if it could not be executed as things are now.
+        """
         given = {
             "type": type,
             "title": title,
@@ -228,6 +232,7 @@ class GovernanceClient:
             "reason": reason,
             "voting_hours": voting_hours,
             "electorate": electorate,
+            "predecessor": predecessor,
         }
         present = {key: value for key, value in given.items() if value is not None}
         return self.command("proposals.create", proposer, present, command_id=command_id)
@@ -240,6 +245,33 @@ class GovernanceClient:
         """End a proposal before it is executed."""
         payload = {"proposal_id": proposal_id, "reason": reason}
         return self.command("proposals.cancel", actor, payload)
+
+    def review(self, proposal_id: str, *, actor: str, approves: bool, comment: str) -> UUID:
+        """Approve or reject the code of an approved proposal; a reviewer's last word counts."""
+        payload = {"proposal_id": proposal_id, "approves": approves, "comment": comment}
+        return self.command("enforcement.review", actor, payload)
+
+    def sign_off(self, proposal_id: str, *, actor: str) -> UUID:
+        """Agree to the implementation, as one of those who voted for it."""
+        return self.command("enforcement.sign_off", actor, {"proposal_id": proposal_id})
+
+    def retry(self, proposal_id: str, *, actor: str, reason: str) -> UUID:
+        """Queue a failed proposal again; neither eta nor expiry move."""
+        payload = {"proposal_id": proposal_id, "reason": reason}
+        return self.command("enforcement.retry", actor, payload)
+
+    def rollback(
+        self, proposal_id: str, *, proposer: str, title: str, description: str, reason: str = ""
+    ) -> UUID:
+        """Propose to put back everything that an executed proposal changed."""
+        return self.create_proposal(
+            proposer=proposer,
+            type="rollback",
+            title=title,
+            description=description,
+            payload={"proposal": proposal_id},
+            reason=reason,
+        )
 
     def delegate(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, cast
 
@@ -133,43 +134,48 @@ def _plan_resumption(present: Present, frame: Frame) -> Planned:
     if pause is None:
         raise Refused("NO_CHANGE", "execution is not paused")
     present.write(TARGET, None)
-    return Planned(TARGET, _shown(pause), None, tuple(_ended(present, frame)))
+    ended = _ended(present, frame, longer_than=frame.at)
+    return Planned(TARGET, _shown(pause), None, tuple(ended))
 
 
 def _undo(present: Present, effect: Effect, frame: Frame) -> Planned:
-    """Undoing a pause resumes; undoing a resumption pauses for what would be left of it."""
+    """Paused as long as before, and by the same pause where that is still there."""
     if effect.target != TARGET:
         return setting.undo_value(present, effect, frame)
     present.require_latest(effect)
+    was = None if effect.before is None else datetime.fromisoformat(effect.before["until"])
+    until = frame.at if was is None else as_utc(was)
     before = _pause(present)
-    if effect.after is not None:
-        return Planned(TARGET, _shown(before), effect.before, tuple(_ended(present, frame)))
-    until = as_utc(datetime.fromisoformat(effect.before["until"]))
-    if until <= frame.at:
-        return Planned(TARGET, _shown(before), None, ())
-    window = Window(f"w-{frame.proposal}-{frame.index}", "pause", frame.at, until)
-    entry = imposed(window, actor=frame.proposer, at=frame.at, more={"proposal": frame.proposal})
-    return Planned(TARGET, _shown(before), _shown(window), (entry,))
+    entries = _ended(present, frame, longer_than=until)
+    left = _last(w for w in _pauses(present) if w.holds(present.now) and w.until_at <= until)
+    if until > frame.at and (left is None or left.until_at < until):
+        left = Window(f"w-{frame.proposal}-{frame.index}", "pause", frame.at, until)
+        more = {"proposal": frame.proposal}
+        entries.append(imposed(left, actor=frame.proposer, at=frame.at, more=more))
+    return Planned(TARGET, _shown(before), _shown(left), tuple(entries))
 
 
-def _ended(present: Present, frame: Frame) -> list[Entry]:
+def _ended(present: Present, frame: Frame, *, longer_than: datetime) -> list[Entry]:
     return [
         Entry(WINDOW_ENDED, frame.at, frame.proposer, window.id, {"proposal": frame.proposal})
-        for window in windows(present.session, frame.at)
-        if window.kind == "pause"
+        for window in _pauses(present)
+        if window.until_at > longer_than
     ]
+
+
+def _pauses(present: Present) -> list[Window]:
+    return [window for window in windows(present.session, present.now) if window.kind == "pause"]
+
+
+def _last(found: Iterable[Window]) -> Window | None:
+    return max(found, key=lambda window: window.until_at, default=None)
 
 
 def _pause(present: Present) -> Window | None:
     """The pause that ends last, if there is one in force."""
 
     def load(_session: object) -> Window | None:
-        in_force = [
-            window
-            for window in windows(present.session, present.now)
-            if window.kind == "pause" and window.holds(present.now)
-        ]
-        return max(in_force, key=lambda window: window.until_at, default=None)
+        return _last(window for window in _pauses(present) if window.holds(present.now))
 
     return present.read(TARGET, load)
 

@@ -8,7 +8,7 @@ joins the register of upgrade targets.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
@@ -19,6 +19,7 @@ from forge_core.actions.catalogue import Catalogue
 from forge_core.actions.fields import (
     NAME_MOST,
     TEXT_MOST,
+    decimal_field,
     id_field,
     level_field,
     one_of_field,
@@ -27,6 +28,7 @@ from forge_core.actions.fields import (
     version_field,
     whole_field,
 )
+from forge_core.actions.json_guard import MOST_INTEGER
 from forge_core.actions.kind import Action, ActionKind, Effect, Frame, Planned
 from forge_core.actions.present import Present
 from forge_core.capabilities.declaration import Capability, CapabilityClass, ValueType
@@ -39,13 +41,15 @@ from forge_core.capabilities.extensions import (
 from forge_core.capabilities.features import PREFIX
 from forge_core.capabilities.modules import MODULE_REGISTERED, MODULE_REMOVED, find_module
 from forge_core.errors import Refused
-from forge_core.exact import parse_decimal
 from forge_core.ledger.entries import Entry, EntryKind
 from forge_core.members.levels import TrustLevel
 from forge_core.text import shown
 
 KINDS: Final = ("parameter", "feature", "proposal_type", "source", "module")
 FIELDS_MOST: Final = 20
+# A threshold that a track does not have is no key. A new key of that name would give it one, past
+# the self-brick guard and the bounds of the others.
+TERMS: Final = "track."
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
 
 DECISION_RECORDED = EntryKind.of("decision.recorded")
@@ -58,7 +62,8 @@ _USED = text("""
             SELECT FROM proposals WHERE type = :name
                 AND status IN ('draft', 'active', 'approved', 'queued', 'failed', 'executed')
         ) AS proposed,
-        EXISTS (SELECT FROM holdings_reports WHERE source = :name) AS reported
+        EXISTS (SELECT FROM holdings_reports WHERE source = :name) AS reported,
+        array(SELECT name FROM extensions WHERE declaration ->> 'module' = :name) AS parts
 """)
 
 
@@ -166,7 +171,7 @@ def capability(extension: Extension) -> Capability:
 def recorded_kind(extension: Extension) -> ActionKind[Any]:
     """A type of proposal whose execution is a record: the platform reads it from the ledger."""
     given = extension.declaration
-    fields: dict[str, Any] = {k: (_FIELD_TYPES[t], ...) for k, t in given["fields"].items()}
+    fields: dict[str, Any] = {k: (_FIELD_TYPES[t](k), ...) for k, t in given["fields"].items()}
     model: type[Action] = create_model(extension.name, __base__=Action, **fields)
     model.TEXTS = tuple(key for key, type_ in given["fields"].items() if type_ == "text")
     return ActionKind(
@@ -177,24 +182,16 @@ def recorded_kind(extension: Extension) -> ActionKind[Any]:
         target=lambda _: None,
         plan=_plan_record,
         undo=_undo_record,
-        check=lambda _, action: _check_record(given["fields"], action),
     )
 
 
-_FIELD_TYPES: Final[Mapping[str, Any]] = {
-    "text": Annotated[str, text_field("text", TEXT_MOST)],
-    "id": Annotated[str, id_field("id")],
-    "integer": Annotated[int, whole_field("integer", -(2**53) + 1, 2**53 - 1)],
-    "decimal": Any,
-    "boolean": Annotated[bool, switch_field("boolean")],
+_FIELD_TYPES: Final[Mapping[str, Callable[[str], Any]]] = {
+    "text": lambda key: Annotated[str, text_field(key, TEXT_MOST)],
+    "id": lambda key: Annotated[str, id_field(key)],
+    "integer": lambda key: Annotated[int, whole_field(key, -MOST_INTEGER, MOST_INTEGER)],
+    "decimal": lambda key: Annotated[str, decimal_field(key)],
+    "boolean": lambda key: Annotated[bool, switch_field(key)],
 }
-
-
-def _check_record(fields: Mapping[str, str], action: Action) -> Action:
-    for key, type_ in fields.items():
-        if type_ == "decimal":
-            parse_decimal(getattr(action, key), name=f"payload.{key}")
-    return action
 
 
 def _plan_record(_present: Present, action: Action, frame: Frame) -> Planned:
@@ -220,6 +217,8 @@ def _check(_catalogue: Catalogue, action: Extend) -> Extend:
         path = ".".join(["payload.declaration", *(shown(part) for part in problem["loc"])])
         raise Refused("EXTENSION_INVALID", f"{path}: {problem['msg']}") from error
     declaration = given.model_dump(mode="json", exclude_none=True)
+    if action.kind == "parameter" and action.name.startswith(TERMS):
+        raise Refused("EXTENSION_INVALID", f"{TERMS}* are the terms of the tracks, and complete")
     if action.kind in ("parameter", "feature"):
         declared = Extension(action.name, action.kind, declaration)
         try:
@@ -237,15 +236,17 @@ def _check_type(name: str, fields: Mapping[str, str]) -> None:
     if not 1 <= len(fields) <= FIELDS_MOST:
         raise Refused("EXTENSION_INVALID", f"a type has 1 to {FIELDS_MOST} required fields")
     for field in fields:
-        if not _NAME.fullmatch(field) or field in {"type", "actions"} or field.startswith("model_"):
+        # "type" and "actions" mean something in any payload; the others belong to pydantic.
+        if not _NAME.fullmatch(field) or field in {"type", "actions"} or hasattr(Action, field):
             raise Refused("EXTENSION_INVALID", f"{shown(field)} is no name of a field")
 
 
 def _plan(present: Present, action: Extend, frame: Frame) -> Planned:
     _refuse_taken(present, action)
     module = action.declaration.get("module")
-    if action.kind == "parameter" and module and find_module(present.session, module) is None:
+    if action.kind == "parameter" and module and not _is_module(present, module):
         raise Refused("MODULE_UNKNOWN", f"there is no module {module!r}")
+    present.write(_registers(action), True)
     if action.kind == "module":
         data = {**action.declaration, "proposal": frame.proposal}
         entry = Entry(MODULE_REGISTERED, frame.at, frame.proposer, action.name, data)
@@ -261,9 +262,8 @@ def _plan(present: Present, action: Extend, frame: Frame) -> Planned:
 
 
 def _refuse_taken(present: Present, action: Extend) -> None:
-    taken: Sequence[str]
     if action.kind == "module":
-        taken = [action.name] if find_module(present.session, action.name) else []
+        taken = _is_module(present, action.name)
     else:
         names = {
             "parameter": action.name in present.catalogue,
@@ -271,12 +271,22 @@ def _refuse_taken(present: Present, action: Extend) -> None:
             "proposal_type": action.name in present.catalogue.types,
             "source": False,
         }
-        rows = extensions(present.session)
-        taken = [one.name for one in rows if one.name == action.name]
-        if names[action.kind]:
-            taken = [action.name]
-    if taken:
+        known = {one.name for one in extensions(present.session)}
+        taken = names[action.kind] or action.name in known
+    # A feature and a parameter may come to one key under two names, in one proposal too.
+    if taken or present.read(_registers(action), lambda _: False):
         raise Refused("EXTENSION_EXISTS", f"{action.name!r} is registered already")
+
+
+def _registers(action: Extend) -> str:
+    """What an action adds, as later actions of the same plan see it."""
+    if action.kind in ("parameter", "feature"):
+        return f"key:{PREFIX if action.kind == 'feature' else ''}{action.name}"
+    return f"{action.kind}:{action.name}"
+
+
+def _is_module(present: Present, name: str) -> bool:
+    return present.read(f"module:{name}", lambda session: find_module(session, name) is not None)
 
 
 def _undo(present: Present, effect: Effect, frame: Frame) -> Planned:
@@ -289,13 +299,19 @@ def _undo(present: Present, effect: Effect, frame: Frame) -> Planned:
         (kind in ("parameter", "feature") and used.changed)
         or (kind == "proposal_type" and used.proposed)
         or (kind == "source" and used.reported)
+        or (kind == "module" and not all(_is_removed(present, part) for part in used.parts))
     ):
         raise Refused("EXTENSION_IN_USE", f"{name!r} is in use; undo what uses it first")
     if kind == "module" and require_version(present, name) != effect.after["version"]:
         raise Refused("STALE_VALUE", f"module {name!r} is at another version now")
+    present.write(f"removed:{name}", True)
     removed = MODULE_REMOVED if kind == "module" else EXTENSION_REMOVED
     entry = Entry(removed, frame.at, frame.proposer, name, {"proposal": frame.proposal})
     return Planned(effect.target, effect.after, None, (entry,))
+
+
+def _is_removed(present: Present, name: str) -> bool:
+    return present.read(f"removed:{name}", lambda _: False)
 
 
 def require_version(present: Present, name: str) -> str | None:

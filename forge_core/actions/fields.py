@@ -89,6 +89,11 @@ def switch_field(key: str) -> BeforeValidator:
     return BeforeValidator(check)
 
 
+def decimal_field(key: str) -> BeforeValidator:
+    """An exact number, as canonical decimal text."""
+    return BeforeValidator(lambda v: to_decimal_string(parse_decimal(v, name=f"payload.{key}")))
+
+
 def amount_field(key: str) -> BeforeValidator:
     """An exact amount above zero, as canonical decimal text."""
 

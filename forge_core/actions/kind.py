@@ -87,7 +87,7 @@ class ActionKind(Generic[A]):
     present state. ``target`` names what an action changes: proposals of one target are rivals, and
     it is locked while they execute. ``census``: it may change who can govern, so the electorate is
     locked before. ``paused``: whether a pause stops it. ``repeats``: whether several actions of
-    one proposal may change the same target.
+    one proposal may change the same target. ``single``: a proposal carries exactly one.
     """
 
     name: str
@@ -102,3 +102,4 @@ class ActionKind(Generic[A]):
     census: bool = False
     paused: bool = True
     repeats: bool = False
+    single: bool = False

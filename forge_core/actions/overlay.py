@@ -80,6 +80,8 @@ def _undo_registration(present: Present, effect: Effect, frame: Frame) -> Planne
     require_still(
         f"the version of {id_}", expected=effect.after["version"], present=overlay.version
     )
+    # Registered overlays begin at SANDBOX: whoever gave it another level is undone first.
+    require_still(f"the trust of {id_}", expected=TrustLevel.SANDBOX, present=overlay.trust)
     data = {"proposal": frame.proposal}
     entry = Entry(DEREGISTERED, frame.at, frame.proposer, id_, data)
     return Planned(effect.target, effect.after, None, (entry,))

@@ -83,6 +83,8 @@ def parse_payload(type_: object, raw: object, catalogue: Catalogue) -> Payload:
     """
     kind = catalogue.kind(type_)
     given = _actions(raw)
+    if kind.single and len(given) > 1:
+        raise Refused("ACTIONS_COUNT", f"{kind.name} is the one action itself, never several")
     payload = Payload(kind, tuple(_parse(kind, one, catalogue) for one in given))
     targets = [t for action in payload.actions if (t := kind.target(action)) is not None]
     if not kind.repeats and len(set(targets)) < len(targets):

@@ -102,4 +102,6 @@ KIND = ActionKind(
     plan=_never,
     undo=_never,
     paused=False,
+    # What it undoes decides about trust, track and terms: that has to be one proposal.
+    single=True,
 )

@@ -13,8 +13,8 @@ from typing import Final
 from forge_core.capabilities.declaration import Value
 from forge_core.errors import Refused
 from forge_core.exact import parse_decimal
-from forge_core.members.census import Census
-from forge_core.members.levels import TrustLevel
+from forge_core.members.census import REVIEWER_TRUST, Census
+from forge_core.members.levels import TrustLevel, can_access
 
 # Who has to be there to propose on each track, so that what was done there can be undone there.
 _PROPOSERS: Final[Mapping[str, TrustLevel]] = {
@@ -47,35 +47,43 @@ def _problem(track: str, census: Census, values: Mapping[str, Value]) -> str | N
 
 def _voting_problem(track: str, census: Census, values: Mapping[str, Value]) -> str | None:
     """Everybody votes: the light ones for, and whoever weighs too much abstains."""
-    voters, needed = 0, int(str(values[f"track.{track}.min_yes_voters"]))
+    needed = int(str(values[f"track.{track}.min_yes_voters"]))
     given = values.get(f"track.{track}.max_yes_share")
     share = None if given is None else parse_decimal(given)
-    weights = sorted(
-        (parse_decimal(values[f"trust.weight.{level}"]), count)
-        for level, count in census.members.items()
-        if count > 0
-    )
-    for heaviest, _ in reversed(weights):
-        if heaviest == 0:
-            continue
-        yes = [(weight, count) for weight, count in weights if 0 < weight <= heaviest]
+    counts = ((_weight(level, values), count) for level, count in census.members.items())
+    weights = sorted((weight, count) for weight, count in counts if weight > 0 and count > 0)
+    for heaviest, _ in weights:
+        yes = [(weight, count) for weight, count in weights if weight <= heaviest]
         voters = sum(count for _, count in yes)
         total = sum((weight * count for weight, count in yes), Fraction(0))
         if voters >= needed and (share is None or heaviest <= share * total):
             return None
-    return f"{voters} members with weight could not make {needed} yes-voters" + (
+    present = sum(count for _, count in weights)
+    return f"{present} members with weight could not make {needed} yes-voters" + (
         "" if share is None else f" of whom none holds more than {given} of the weight"
     )
 
 
 def _review_problem(track: str, census: Census, values: Mapping[str, Value]) -> str | None:
-    needed = values.get(f"track.{track}.reviewers")
-    if needed is None:
+    """Whoever may review approves; the proposer does not review."""
+    given = values.get(f"track.{track}.reviewers")
+    if given is None:
         return None
-    # The proposer does not review; somebody who is no reviewer proposes where there is one.
-    proposers = census.at_least(_PROPOSERS[track])
-    among = census.reviewers_at_least(_PROPOSERS[track])
-    reviewers = census.able_reviewers() - (1 if among == proposers else 0)
-    if reviewers < int(str(needed)):
-        return f"{reviewers} reviewers beside the proposer, and {needed} are needed"
-    return None
+    needed, most = int(str(given)), 0
+    for level, count in census.members.items():
+        if count == 0 or not can_access(level, _PROPOSERS[track]):
+            continue
+        # Somebody who is no reviewer proposes where there is one.
+        proposing = 1 if census.reviewers.get(level, 0) == count else 0
+        beside = census.with_reviewers(level, -proposing)
+        most = max(most, beside.able_reviewers())
+        if beside.able_reviewers() >= needed and any(
+            number > 0 and can_access(held, REVIEWER_TRUST) and _weight(held, values) > 0
+            for held, number in beside.reviewers.items()
+        ):
+            return None
+    return f"{most} reviewers beside the proposer; {needed} are needed, and some weight among them"
+
+
+def _weight(level: TrustLevel, values: Mapping[str, Value]) -> Fraction:
+    return parse_decimal(values[f"trust.weight.{level}"])

@@ -62,8 +62,7 @@ def _target(action: AdjustTrust) -> str:
 def _plan(present: Present, action: AdjustTrust, frame: Frame) -> Planned:
     if action.member is None:
         return _plan_overlay(present, str(action.overlay), action, frame)
-    if action.member == frame.proposer and action.new_trust > action.current_trust:
-        raise Refused("OWN_RAISE", "nobody proposes to raise their own trust level")
+    _refuse_own_raise(frame, action.member, action.current_trust, action.new_trust)
     member = present.member(action.member)
     require_still(_target(action), expected=action.current_trust.value, present=member.level.value)
     return _move(present, member, action.new_trust, frame, f"proposal {frame.proposal}")
@@ -79,8 +78,14 @@ def _undo(present: Present, effect: Effect, frame: Frame) -> Planned:
         return _set_overlay(overlay, effect.before, frame)
     member = present.member(id_)
     require_still(effect.target, expected=effect.after, present=member.level.value)
+    _refuse_own_raise(frame, id_, member.level, TrustLevel(effect.before))
     cause = f"rollback {frame.proposal} of {effect.proposal}"
     return _move(present, member, TrustLevel(effect.before), frame, cause)
+
+
+def _refuse_own_raise(frame: Frame, member: str, before: TrustLevel, after: TrustLevel) -> None:
+    if member == frame.proposer and after > before:
+        raise Refused("OWN_RAISE", "nobody proposes to raise their own trust level")
 
 
 def _move(
@@ -113,8 +118,7 @@ def _set_overlay(overlay: OverlayNow, after: str, frame: Frame) -> Planned:
 
 
 def _plan_role(present: Present, action: ChangeRole, frame: Frame) -> Planned:
-    if action.member == frame.proposer and action.holds:
-        raise Refused("OWN_RAISE", "nobody proposes to give a role to themselves")
+    _refuse_own_role(frame, action.member, holds=action.holds)
     return _set_role(present, action.member, action.role, frame, holds=action.holds)
 
 
@@ -123,7 +127,13 @@ def _undo_role(present: Present, effect: Effect, frame: Frame) -> Planned:
     _, id_, role = _parts(effect.target)
     holds = role in present.member(id_).roles
     require_still(effect.target, expected=effect.after, present=holds)
+    _refuse_own_role(frame, id_, holds=effect.before)
     return _set_role(present, id_, Role(role), frame, holds=effect.before)
+
+
+def _refuse_own_role(frame: Frame, member: str, *, holds: bool) -> None:
+    if member == frame.proposer and holds:
+        raise Refused("OWN_RAISE", "nobody proposes to give a role to themselves")
 
 
 def _set_role(present: Present, id_: str, role: Role, frame: Frame, *, holds: bool) -> Planned:

@@ -6,6 +6,7 @@ checks the value again and writes it, and a rollback puts the value before back.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -173,13 +174,23 @@ class Capability:
     def _check_model(self, name: str, model: Model, value: object) -> Value:
         if not isinstance(value, (dict, model)):
             raise self._wrong_type(name, value, "a JSON object")
+        if isinstance(value, model):
+            return self._document(value)
         try:
-            checked = value if isinstance(value, model) else model.model_validate(value)
+            # As JSON, and strictly: "5", 5.0 and true are no whole number, while a time is a text.
+            plain = json.dumps(value, allow_nan=False)
+            return self._document(model.model_validate_json(plain, strict=True))
         except ValidationError as error:
             problem = error.errors(include_url=False, include_input=False)[0]
             path = ".".join([name, *(shown(part) for part in problem["loc"])])
             raise Refused("VALUE_TYPE", f"{path}: {problem['msg']}") from error
-        document: dict[str, Any] = checked.model_dump(mode="json")
+        except (TypeError, ValueError) as error:
+            raise self._wrong_type(name, value, "a JSON object") from error
+
+    @staticmethod
+    def _document(checked: BaseModel) -> dict[str, Any]:
+        # A payload carries no null, so what is absent stays absent.
+        document: dict[str, Any] = checked.model_dump(mode="json", exclude_none=True)
         return document
 
     def _check_bounds(self, name: str, number: Fraction | int | datetime, given: object) -> None:

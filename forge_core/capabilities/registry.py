@@ -28,6 +28,9 @@ class Registry:
             by_key[declared.key] = declared
         self._by_key = MappingProxyType(by_key)
         self._orders = tuple(orders)
+        for named in {key for order in self._orders for key in (order.lower, order.upper)}:
+            if named not in by_key:
+                raise ValueError(f"an order names {named}, which is not declared")
         self.check_orders(self.with_defaults({}))
 
     @property

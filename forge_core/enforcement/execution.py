@@ -30,7 +30,7 @@ from forge_core.capabilities.declaration import Change
 from forge_core.clock import forge_now
 from forge_core.database import describe, is_retryable, run
 from forge_core.enforcement.holding import is_stopped
-from forge_core.enforcement.limits import time_limit
+from forge_core.enforcement.limits import held_open, time_limit
 from forge_core.enforcement.outbox import hand_over
 from forge_core.enforcement.review import gates_of
 from forge_core.errors import Refused
@@ -92,14 +92,15 @@ FAILED = EntryKind.of(
 ATTEMPT_REFUSED = EntryKind.of("execution.refused")
 
 STATEMENT_TIMEOUT = "57014"
-HOOK_SECONDS = 10.0
+# The database ends a transaction that idles for 10 s: a hook has to be stopped well before.
+HOOK_SECONDS = 5.0
 
 _KNOWN = text("""
     SELECT commitment FROM texts WHERE commitment = ANY(:given)
     UNION ALL SELECT commitment FROM erasures WHERE commitment = ANY(:given)
 """)
 _PROPOSAL = text("""
-    SELECT type, convert_from(payload, 'UTF8')::jsonb ->> 'proposal' AS undoes, predecessor,
+    SELECT type, payload, predecessor,
         array(SELECT target FROM proposal_targets WHERE proposal_id = id ORDER BY target) AS targets
     FROM proposals WHERE id = :id
 """)
@@ -139,11 +140,11 @@ def _lock(
 
     Type, payload and targets of a proposal never change, so they may be read before.
     """
-    row = session.execute(_PROPOSAL, {"id": id_}).one_or_none()
+    row = session.execute(_PROPOSAL, {"id": id_}).one_or_none() if isinstance(id_, str) else None
     if row is None:
         require_proposal({}, id_)
     assert row is not None  # noqa: S101  # refused above
-    undone = undone_proposals(session, [row.undoes]) if row.type == ROLLBACK else {}
+    undone = undone_proposals(session, _undoes(row.payload)) if row.type == ROLLBACK else {}
     if any(_needs_electorate(catalogue, type_) for type_ in (row.type, *_types(undone))):
         lock_version(session)
     locked = lock_proposals(session, [id_, row.predecessor, *undone])
@@ -152,6 +153,15 @@ def _lock(
         hold = lock_name if name in row.targets else share_name
         hold(session, name)
     return require_proposal(locked, id_), locked
+
+
+def _undoes(payload: bytes) -> list[str]:
+    """What a rollback names; nothing, where the payload is not what was proposed any more."""
+    try:
+        named = json.loads(bytes(payload))["proposal"]
+    except (ValueError, TypeError, KeyError):
+        return []
+    return [named] if isinstance(named, str) else []
 
 
 def _types(undone: dict[str, Undone]) -> list[str]:
@@ -248,7 +258,7 @@ def _run_hooks(session: Session, proposal: str, steps: Sequence[Step]) -> None:
         )
         hook = declared.apply if undoes is None else declared.undo
         if hook is not None:
-            with time_limit(HOOK_SECONDS, declared.key):
+            with time_limit(HOOK_SECONDS, declared.key), held_open(session):
                 hook(change)
         if declared.deliver is not None:
             hand_over(session, change)

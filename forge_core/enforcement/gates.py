@@ -65,7 +65,8 @@ class Gates:
                 f"{len(self.reviews)} of {needed} reviewers have reviewed the code",
             )
         approving, total = self.approving
-        if share is not None and approving < share * total:
+        # Reviews without weight approve nothing, as ballots without weight do (INV-15).
+        if share is not None and (total == 0 or approving < share * total):
             return Refused(
                 "CODE_REVIEW_REJECTED",
                 f"reviewers with {to_decimal_string(approving)} of {to_decimal_string(total)} "

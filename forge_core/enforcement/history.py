@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Any, Final
 
@@ -11,9 +12,10 @@ from sqlalchemy.orm import Session
 from forge_core.clock import parse_moment, rfc3339
 from forge_core.database import run
 from forge_core.errors import Refused
-from forge_core.text import shown
+from forge_core.text import refuse_unstorable, shown
 
 LIMIT_MOST: Final = 1_000
+_INDEX: Final = re.compile("[0-9]{1,9}", re.ASCII)
 
 # A rollback's own changes are the undone effects of the proposal that its payload names. Filters
 # that are not given fold away when the statement is planned, and leave the index to the others.
@@ -45,7 +47,7 @@ _CHANGES = text("""
         AND (CAST(:until AS timestamptz) IS NULL OR done.applied_at < :until)
         AND (CAST(:before_at AS timestamptz) IS NULL OR
             (done.applied_at, done.proposal_id, done.action, done.direction)
-            < (:before_at, :before_proposal, CAST(:before_action AS integer), :before_direction))
+            < (:before_at, :before_id, CAST(:before_action AS integer), :before_direction))
     ORDER BY done.applied_at DESC, done.proposal_id DESC, done.action DESC, done.direction DESC
     LIMIT :limit
 """)
@@ -71,31 +73,28 @@ def changes(  # noqa: PLR0913  # one keyword a filter
     what the whole execution took. A page has up to ``limit`` changes, 0 to 1,000; pages that follow
     one another neither repeat nor leave out what was there when the first one was read.
 
-    Raises VALUE_OUT_OF_RANGE, CURSOR_INVALID.
+    Raises VALUE_OUT_OF_RANGE, CURSOR_INVALID, TIME_INVALID, TEXT_NUL, TEXT_SURROGATE.
     """
     if isinstance(limit, bool) or not 0 <= limit <= LIMIT_MOST:
         raise Refused(
             "VALUE_OUT_OF_RANGE", f"limit is {shown(limit)}; 0 to {LIMIT_MOST:,} is allowed"
         )
+    filters = {"proposal": proposal, "target": target, "type": type, "actor": actor}
+    for name, given in {**filters, "before": before}.items():
+        if given is not None:
+            refuse_unstorable(name, given)
+    if limit == 0:
+        return {"changes": [], "next": None}
     at, id_, action, direction = (None,) * 4 if before is None else _place(before)
-    rows = (
-        ()
-        if limit == 0
-        else run(
-            session,
-            _CHANGES,
-            proposal=proposal,
-            target=target,
-            type=type,
-            actor=actor,
-            since=since,
-            until=until,
-            before_at=at,
-            before_proposal=id_,
-            before_action=action,
-            before_direction=direction,
-            limit=limit + 1,
-        )
+    place = {"at": at, "id": id_, "action": action, "direction": direction}
+    rows = run(
+        session,
+        _CHANGES,
+        **filters,
+        since=since,
+        until=until,
+        **{f"before_{key}": value for key, value in place.items()},
+        limit=limit + 1,
     )
     found = [
         {**row._mapping, "applied_at": rfc3339(row.applied_at)}  # noqa: SLF001  # Row's public name for itself as a mapping
@@ -111,7 +110,7 @@ def _cursor(change: dict[str, Any]) -> str:
 def _place(cursor: str) -> tuple[datetime | None, str, int, str]:
     """What ``_cursor`` wrote down."""
     at, _, rest = cursor.partition("/")
-    id_, action, direction = ["", *rest.rsplit("/", 2)][-3:]
-    if not id_ or not action.isdecimal() or len(action) > 9 or direction not in ("apply", "undo"):
-        raise Refused("CURSOR_INVALID", f"{shown(cursor)} is not the `next` of a page")
-    return parse_moment(at), id_, int(action), direction
+    match rest.rsplit("/", 2):
+        case [id_, action, ("apply" | "undo") as direction] if _INDEX.fullmatch(action):
+            return parse_moment(at), id_, int(action), direction
+    raise Refused("CURSOR_INVALID", f"{shown(cursor)} is not the `next` of a page")

@@ -147,6 +147,7 @@ def confirm(session: Session, jobs: Sequence[Job], *, catalogue: Catalogue) -> l
         _require_power(session, action.kind, action.subject, job.actor)
         if job.actor == action.proposed_by:
             raise Refused("SECOND_PERSON", "it takes another person than the one who proposed it")
+        _require_power(session, action.kind, action.subject, action.proposed_by)
         if action.lapses_at is not None and now >= action.lapses_at:
             raise Refused("JOINT_LAPSED", "nobody confirmed it in time; propose it again")
         data: dict[str, Any] = {"status": "done"}

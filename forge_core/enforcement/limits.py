@@ -1,4 +1,7 @@
-"""A time limit on what a platform's hook does in Python; the database limits statements itself."""
+"""What a platform's hook may not do: run for too long, and end the transaction that it runs in.
+
+The time limit is on what it does in Python; the database limits statements itself.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,23 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import NoReturn
+
+from sqlalchemy.orm import Session
 
 from forge_core.errors import ForgeError
+
+_AGAIN = 1.0  # seconds until the next interruption, should the hook go on after one
 
 
 class HookTimeout(ForgeError):
     """A hook ran longer than it may."""
 
     code = "HOOK_TIMEOUT"
+
+
+class _Interrupted(BaseException):
+    """Not an Exception: a hook that goes on after every error must not go on after this."""
 
 
 @contextmanager
@@ -28,13 +40,45 @@ def time_limit(seconds: float, name: str) -> Iterator[None]:
         yield
         return
 
-    def interrupt(_signal: int, _frame: FrameType | None) -> None:
-        raise HookTimeout(f"{name} ran longer than {seconds:g} s")
+    late = HookTimeout(f"{name} ran longer than {seconds:g} s")
+    fired = False
+
+    def interrupt(_signal: int, frame: FrameType | None) -> None:
+        # SQLAlchemy gives up a connection on which anything but an Exception is raised.
+        nonlocal fired
+        gently, fired = not fired and _in_sqlalchemy(frame), True
+        raise late if gently else _Interrupted
 
     before = signal.signal(signal.SIGALRM, interrupt)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds, _AGAIN)
     try:
         yield
+    except _Interrupted:
+        raise late from None
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+@contextmanager
+def held_open(session: Session) -> Iterator[None]:
+    """Within the block ending the session's transaction raises ``RuntimeError``."""
+
+    def refuse() -> NoReturn:
+        raise RuntimeError("a hook runs in the transaction of its step and does not end it")
+
+    ending = dict.fromkeys(("commit", "rollback", "close"), refuse)
+    vars(session).update(ending)
+    try:
+        yield
+    finally:
+        for name in ending:
+            del vars(session)[name]
+
+
+def _in_sqlalchemy(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if str(frame.f_globals.get("__name__")).startswith("sqlalchemy."):
+            return True
+        frame = frame.f_back
+    return False

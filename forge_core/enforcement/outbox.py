@@ -67,6 +67,11 @@ _REVIVE = text("""
     UPDATE outbox SET state = 'pending', attempt = 0, not_before = clock_timestamp(),
         finished_at = NULL
     WHERE proposal_id || '/' || action || '/' || direction = :effect AND state = 'dead'
+        AND NOT EXISTS (
+            SELECT FROM outbox AS later
+            WHERE later.capability = outbox.capability AND later.state = 'delivered'
+                AND later.created_at > outbox.created_at
+        )
     RETURNING 1
 """)
 
@@ -98,6 +103,10 @@ def deliver_next(engine: Engine, catalogue: Catalogue) -> bool:
     if not taken:
         return False
     row = taken[0]
+    if row.attempt > ATTEMPTS_MOST:
+        with transaction(engine) as session:
+            _end(session, row, "dead", "its worker was lost each time", UNDELIVERABLE)
+        return True
     try:
         with time_limit(DELIVERY_SECONDS, row.capability):
             _deliver(catalogue, row)
@@ -119,9 +128,12 @@ def _deliver(catalogue: Catalogue, row: Row[tuple[object, ...]]) -> None:
 
 
 def revive(session: Session, effect: str) -> None:
-    """A person has an effect tried again. ``EFFECT_NOT_DEAD``."""
+    """A person has an effect tried again. ``EFFECT_NOT_DEAD``, also if a later one got through."""
     if session.execute(_REVIVE, {"effect": effect}).one_or_none() is None:
-        raise Refused("EFFECT_NOT_DEAD", f"there is no effect {effect!r} that was given up")
+        raise Refused(
+            "EFFECT_NOT_DEAD",
+            f"there is no effect {effect!r} that was given up and that no later one replaced",
+        )
     wake(session, DELIVER)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from fractions import Fraction
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -27,7 +27,9 @@ from forge_core.members.imported import BALANCE
 from forge_core.members.levels import TrustLevel
 from forge_core.proposals.locking import LockedProposal, read_proposals, require_proposal
 from forge_core.proposals.weights import COIN_SHARE, weight_table
-from forge_core.text import shown
+from forge_core.text import require_id, shown
+
+RECORDED_ONLY: Final = "RECORDED_ONLY"
 
 _LEVEL_AT = text("""
     SELECT level, active FROM member_levels
@@ -74,25 +76,29 @@ def voting_power(
     """What the member's ballot weighs, with its breakdown, as plain JSON.
 
     By present trust; with ``source`` by what that source says they hold; with ``proposal`` as it
-    was frozen at opening, or as it would be if it were opened now. ``why`` (code, message) says
-    why it weighs nothing, or why it is not accepted now although it would weigh something.
+    was frozen at opening, or as it would be if it were opened now. ``can_vote``: whether a ballot
+    of theirs is accepted where voting is open; ``why`` (code, message) says why not, with the code
+    that it is refused with, or RECORDED_ONLY: accepted, and of no weight in an imported roll.
 
-    Raises MEMBER_UNKNOWN, PROPOSAL_UNKNOWN, SOURCE_UNKNOWN, HOLDINGS_UNKNOWN.
+    Raises ID_INVALID, MEMBER_UNKNOWN, PROPOSAL_UNKNOWN, SOURCE_UNKNOWN, HOLDINGS_UNKNOWN.
     """
-    found = members_now(session, [member]).get(member)
+    found = members_now(session, [require_id("member", member)]).get(member)
     if found is None:
         raise Refused("MEMBER_UNKNOWN", f"there is no member {shown(member)}")
     values = present_values(session, registry)
     known = None
     if proposal is not None:
-        known = require_proposal(read_proposals(session, [proposal]), proposal)
+        id_ = require_id("proposal", proposal)
+        known = require_proposal(read_proposals(session, [id_]), id_)
     power = _power(session, found, values, known, source)
-    why = power.pop("why") or _may_not_act(found)
+    weightless = power.pop("why")
+    why = _may_not_act(found) or weightless
     return {
         "member": found.id,
         "level": found.level.value,
         "roles": sorted(found.roles),
         **power,
+        "can_vote": why is None or why.code == RECORDED_ONLY,
         "why": None if why is None else {"code": why.code, "message": why.message},
         "proposal": None if known is None else _ballot(session, known, found.id),
         "delegation": _delegation(session, found.id, known),
@@ -153,7 +159,7 @@ def _by_roll(session: Session, member: str, roll: str) -> dict[str, Any]:
     if weight is None:
         why = Refused("VOTER_NOT_IN_ROLL", f"they are not in the roll {roll}")
     elif weight == 0:
-        why = Refused("VOTER_WEIGHTLESS", "they are in the roll with weight 0: recorded, no more")
+        why = Refused(RECORDED_ONLY, "they are in the roll with weight 0: recorded, no more")
     return {
         "strategy": "balance" if is_balance_roll(roll) else "imported",
         "weight": to_decimal_string(Fraction(weight or 0)),
@@ -178,6 +184,7 @@ def _by_balance(
         if weight == 0:
             why = Refused("VOTER_NOT_IN_ROLL", f"what {source} says they hold weighs nothing")
     by = {} if power is None else asdict(power)
+    by.pop("weight", None)
     return {
         "strategy": "balance",
         "weight": to_decimal_string(weight),

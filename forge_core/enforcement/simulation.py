@@ -39,6 +39,7 @@ from forge_core.proposals.creation import REFUSED_AT_ONCE, completed
 from forge_core.proposals.draft import check_voting_hours
 from forge_core.proposals.locking import LockedProposal, read_proposals, require_proposal
 from forge_core.proposals.tracks import Terms
+from forge_core.text import require_id
 
 DRAFT: Final = "draft"
 """Stands for the id of a proposal that is not there yet."""
@@ -106,11 +107,12 @@ def simulate(  # noqa: PLR0913  # one keyword for each field of a proposal
         values, now = present_values(session, catalogue), forge_now(session)
         parsed = parse_payload(type, payload, catalogue)
         basis = basis_of(parsed, catalogue, undone_proposals(session, undone_by(parsed)))
-        member = require_member(members_now(session, [proposer]), proposer)
+        member = require_member(members_now(session, [require_id("actor", proposer)]), proposer)
         check_may_propose(member.level, basis.kind)
         roll = None if electorate is None else require_roll(session, electorate)
         if predecessor is not None:
-            require_proposal(read_proposals(session, [str(predecessor)]), predecessor)
+            first = require_id("predecessor", predecessor)
+            require_proposal(read_proposals(session, [first]), first)
         present = Present(session, catalogue, now)
         parsed = completed(present, parsed)
         hours = check_voting_hours(
@@ -146,7 +148,7 @@ def simulate_proposal(session: Session, catalogue: Catalogue, id_: str) -> dict[
     with read_only(session):
         catalogue = with_extensions(session, catalogue)
         values, now = present_values(session, catalogue), forge_now(session)
-        proposal = require_proposal(read_proposals(session, [id_]), id_)
+        proposal = require_proposal(read_proposals(session, [require_id("proposal", id_)]), id_)
         subject = _subject(session, catalogue, proposal, values, now)
         standing = standings(session, catalogue, [proposal], now)[proposal.id]
         return {**_told(session, subject, values), "standing": standing}
@@ -181,18 +183,17 @@ def _subject(
     basis: Basis | None = None
     steps: Sequence[Step] = ()
     problem: Refused | None = None
-    if proposal.status in LIVE:
-        try:
-            payload = parse_payload(proposal.type, json.loads(proposal.payload), catalogue)
-            basis = basis_of(payload, catalogue, undone_proposals(session, undone_by(payload)))
-        except Refused as refusal:
-            problem = refusal
-        else:
-            frame = Frame(proposal.id, proposal.proposer, now, proposal.title, proposal.description)
-            present = Present(session, catalogue, now)
-            steps, problem = _planned(present, catalogue, payload, frame)
+    try:
+        payload = parse_payload(proposal.type, json.loads(proposal.payload), catalogue)
+        basis = basis_of(payload, catalogue, undone_proposals(session, undone_by(payload)))
+    except Refused as refusal:
+        problem = refusal
     else:
-        problem = Refused("PROPOSAL_STATUS", f"it is {proposal.status}: nothing will be executed")
+        frame = Frame(proposal.id, proposal.proposer, now, proposal.title, proposal.description)
+        if proposal.status in LIVE:
+            steps, problem = _planned(Present(session, catalogue, now), catalogue, payload, frame)
+    if proposal.status not in LIVE:
+        problem = Refused("PROPOSAL_STATUS", f"it is {proposal.status}: nothing more comes of it")
     terms = None
     if proposal.frozen_terms is not None:
         terms = proposal.terms
@@ -277,9 +278,10 @@ def _preview(planned: Planned) -> list[str]:
 
 
 def _rivals(session: Session, subject: _Subject) -> list[dict[str, Any]]:
-    if not subject.targets:
+    proposal = subject.proposal
+    if not subject.targets or (proposal is not None and proposal.status not in LIVE):
         return []
-    besides = "" if subject.proposal is None else subject.proposal.id
+    besides = "" if proposal is None else proposal.id
     rows = run(
         session, _RIVALS, targets=sorted(subject.targets), besides=besides, limit=RIVALS_MOST
     )

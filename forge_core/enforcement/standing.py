@@ -87,7 +87,11 @@ def _standing(  # what it is told from
         "may_run_at": _time(may_run_at(proposal.eta, now, stopping)) if queued else None,
         "expires_at": _time(expires_at) if proposal.status in _WAITED else None,
         "gates": None if gates is None else gates.to_json(able),
-        "windows": [_window(window) for window in stopping if window.until_at > now],
+        "windows": [
+            _window(window)
+            for window in stopping
+            if window.until_at > now and proposal.status in LIVE
+        ],
         "predecessor": _predecessor(proposal, first),
         "missing": [{"code": code, "message": message} for code, message in missing],
     }

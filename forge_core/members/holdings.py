@@ -78,7 +78,7 @@ _ELECTORATE = text("SELECT version FROM electorate")
 _VERSION = text("SELECT version FROM holdings_reports WHERE source = :source")
 _SEALED = text("SELECT FROM imported_electorates WHERE id = :id")
 _ROLL = text(f"""
-    SELECT member_id, weight FROM ({_WEIGHED.format(share=":share", source=":source")}) AS weighed
+    SELECT member_id, weight FROM ({_WEIGHED.format(share="CAST(:share AS numeric)", source=":source")}) AS weighed
     WHERE weight > 0 ORDER BY member_id COLLATE "C"
 """)  # noqa: S608  # built from constants
 _HOLDING = text("""

@@ -58,6 +58,17 @@ def edge_pairs() -> tuple[tuple[str, str], ...]:
     return tuple(sorted((str(a), str(b)) for a, following in EDGES.items() for b in following))
 
 
+def reachable(now: Status) -> frozenset[Status]:
+    """Where a proposal may yet come to stand, on whatever way."""
+    found: set[Status] = set()
+    waiting = [now]
+    while waiting:
+        following = EDGES[waiting.pop()] - found
+        found |= following
+        waiting += following
+    return frozenset(found)
+
+
 def check_edge(now: Status, then: Status) -> None:
     """Raise ``Refused`` EDGE_REFUSED unless a proposal may go from ``now`` to ``then``."""
     if then in EDGES[now]:

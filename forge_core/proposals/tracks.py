@@ -30,9 +30,10 @@ class Track(StrEnum):
 
 def track_of(classes: Collection[CapabilityClass]) -> Track:
     """Return the track of the strictest class among those that a proposal's actions touch."""
-    if set(classes) <= {CapabilityClass.ORDINARY}:
+    beyond = set(classes) - {CapabilityClass.ORDINARY}
+    if not beyond:
         return Track.ROUTINE
-    return Track.EMERGENCY if CapabilityClass.EMERGENCY in classes else Track.PROTECTED
+    return Track.EMERGENCY if beyond == {CapabilityClass.EMERGENCY} else Track.PROTECTED
 
 
 def changes_parameter(classes: Collection[CapabilityClass]) -> bool:

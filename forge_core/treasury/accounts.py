@@ -21,17 +21,23 @@ DEPOSITED = EntryKind.of(
     """,
 )
 
+# One proposal may pay an account several times; what comes in is there before anything goes out.
 TRANSFERRED = EntryKind.of(
     "treasury.transferred",
     """
-    UPDATE accounts SET balance = balance - (data ->> 'amount')::numeric
-    FROM forge_entries(:ids) AS entry WHERE accounts.id = data ->> 'from'
-    """,
-    """
     INSERT INTO accounts (id, balance)
-    SELECT data ->> 'to', (data ->> 'amount')::numeric FROM forge_entries(:ids)
+    SELECT data ->> 'to', sum((data ->> 'amount')::numeric) FROM forge_entries(:ids) GROUP BY 1
     ON CONFLICT (id) DO UPDATE SET balance = accounts.balance + excluded.balance
     """,
+    """
+    UPDATE accounts SET balance = balance - paid.amount
+    FROM (
+        SELECT data ->> 'from' AS id, sum((data ->> 'amount')::numeric) AS amount
+        FROM forge_entries(:ids) GROUP BY 1
+    ) AS paid
+    WHERE accounts.id = paid.id
+    """,
+    together=True,
 )
 
 _BALANCE = text("SELECT balance FROM accounts WHERE id = :id")

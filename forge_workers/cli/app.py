@@ -12,19 +12,25 @@ from forge_workers.cli import (
     clock,
     delegate,
     doctor,
+    enforcement,
     events,
     genesis,
+    history,
     jobs,
+    joint,
     ledger,
     member,
     migrate,
+    outbox,
     processes,
     proposal,
     registers,
     replay,
     setting,
+    treasury,
     up,
     vote,
+    windows,
 )
 from forge_workers.cli.output import complain
 from forge_workers.replay.rows import DatasetError
@@ -62,13 +68,31 @@ app = typer.Typer(
 )
 app.command("up")(up.up)
 app.command("replay")(replay.replay)
+for _name, _command in (
+    ("simulate", enforcement.simulate),
+    ("review", enforcement.review),
+    ("sign-off", enforcement.sign_off),
+    ("queue", enforcement.queue),
+    ("retry", enforcement.retry),
+    ("rollback", enforcement.rollback),
+):
+    proposal.app.command(_name)(_command)
 app.add_typer(proposal.app, name="proposal")
 app.command("vote")(vote.vote)
 app.add_typer(delegate.app, name="delegate")
+app.command("history")(history.history)
+app.command("freeze")(windows.freeze)
+app.command("thaw")(windows.thaw)
+app.command("windows")(windows.windows)
+app.add_typer(joint.app, name="joint")
 app.add_typer(member.app, name="member")
 app.add_typer(setting.app, name="setting")
 app.add_typer(registers.policy, name="policy")
 app.add_typer(registers.overlay, name="overlay")
+app.add_typer(registers.module, name="module")
+app.add_typer(registers.extension, name="extension")
+app.add_typer(treasury.app, name="treasury")
+app.add_typer(outbox.app, name="outbox")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(clock.app, name="clock")

@@ -33,6 +33,7 @@ _MOST_OVERDUE = text("""
     WHERE status = 'active' AND closes_at < forge_now()
 """)
 _DEAD = text("SELECT count(*) FROM jobs WHERE state = 'dead'")
+_UNDELIVERED = text("SELECT count(*) FROM outbox WHERE state = 'dead'")
 _LETTERS = text("SELECT count(*) FROM dead_letters")
 _FOUNDED = text("SELECT CASE WHEN sandbox THEN 'a sandbox' ELSE 'production' END FROM instance")
 _UNSEALED = text("SELECT count(*) FROM ledger_unsealed")
@@ -122,6 +123,8 @@ def _examine_database(engine: Engine) -> Iterator[Finding]:
             yield Finding(what, late < LATE, found, remedy)
         dead = value(_DEAD)
         yield Finding("dead jobs", dead == 0, str(dead), "see `forge jobs dead`")
+        undelivered = value(_UNDELIVERED)
+        yield Finding("dead effects", undelivered == 0, str(undelivered), "see `forge outbox list`")
         yield Finding("dead letters", True, str(value(_LETTERS)))
 
 

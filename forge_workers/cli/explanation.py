@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from forge_core.enforcement.standing import LIVE
+from forge_workers.cli import outlook
 from forge_workers.cli.output import shown
 
 _INSTANTS = {
@@ -39,15 +40,14 @@ def explain(proposal: dict[str, Any], console: Console) -> None:
     if proposal["reason"]:
         console.print(f"Reason given: {shown(proposal['reason'])}", markup=False)
     if proposal["payload"]:
-        console.print(
-            f"Changes: {json.dumps(proposal['payload'], ensure_ascii=False)}", markup=False
-        )
-    for rival in proposal["rivals"]:
-        console.print(
-            f"Changes the same: {rival['id']} ({rival['status']}); "
-            "the value present at execution decides",
-            markup=False,
-        )
+        console.print(f"Changes: {shown(proposal['payload'])}", markup=False)
+    outlook.print_rivals(console, proposal["rivals"])
+    if proposal["status"] in LIVE:
+        outlook.print_changes(console, proposal["simulation"])
+    outlook.print_standing(console, proposal["standing"])
+    if proposal["effects"]:
+        console.print("[bold]Changed[/]")
+        outlook.print_history(console, {"changes": proposal["effects"], "next": None})
     console.print(_deadlines(proposal))
     if proposal["opened_at"] is not None:
         console.print(_tally(proposal))
@@ -94,10 +94,7 @@ def _decision(decision: dict[str, Any]) -> Iterator[str]:
 
 
 def _terms(proposal: dict[str, Any]) -> Table:
-    table = Table("term", "value", title="Terms, frozen at opening", title_justify="left")
-    for term, value in proposal["terms"].items():
-        if value is not None:
-            table.add_row(term.replace("_", " "), shown(value))
+    table = outlook.terms_table(proposal["terms"], "Terms, frozen at opening")
     roll = proposal["electorate"] or f"all members, version {proposal['electorate_version']}"
     table.add_row("electorate", escape(shown(roll)))
     for level, weight in (proposal["weights"] or {}).items():

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from forge_core.clock import parse_moment
 from forge_core.members.genesis import Founder, found
 from forge_core.members.levels import parse_level, parse_role
 from forge_workers.cli.output import standard_output
@@ -23,11 +24,17 @@ def genesis(
     sandbox: Annotated[
         bool, typer.Option("--sandbox", help="A database whose clock can be moved. For ever.")
     ] = False,
+    starts_at: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME", help="A sandbox's first moment, such as 2026-01-01T00:00:00Z."
+        ),
+    ] = None,
 ) -> None:
     """Begin the ledger of an empty database with its founders, their levels and roles."""
     parsed = [_founder(text) for text in founders]
     with database() as session:
-        found(session, parsed, sandbox=sandbox)
+        found(session, parsed, sandbox=sandbox, starts_at=parse_moment(starts_at))
     kind = "sandbox" if sandbox else "production database"
     standard_output().print(f"founded a {kind} with {len(parsed)} founders")
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 
+from forge_core.actions.extension import with_extensions
+from forge_core.enforcement.power import voting_power
+from forge_core.members.holdings import MEASURES
 from forge_core.members.levels import TrustLevel
+from forge_core.wiring import CATALOGUE
 from forge_workers.cli import queries
 from forge_workers.cli.durations import parse_duration
 from forge_workers.cli.output import AsJson, print_json, print_rows, shown, standard_output
@@ -17,7 +23,7 @@ MemberId = Annotated[str, typer.Argument(help="The member's id.")]
 Reason = Annotated[str, typer.Option(help="Why; it is kept.")]
 Limit = Annotated[int, typer.Option(min=1, max=100_000, help="At most so many.")]
 
-app = typer.Typer(no_args_is_help=True, help="Members, their levels and restrictions.")
+app = typer.Typer(no_args_is_help=True, help="Members, their levels, weight and restrictions.")
 
 
 @app.command()
@@ -68,6 +74,86 @@ def show(member: MemberId, *, as_json: AsJson = False) -> None:
     print_rows(found["levels"], as_json=False, empty="no level was ever set")
     if found["delegations"]:
         print_rows(found["delegations"], as_json=False, empty="")
+
+
+@app.command()
+def power(
+    member: MemberId,
+    *,
+    proposal: Annotated[
+        str | None, typer.Option(help="As frozen when its voting opened, or would be now.")
+    ] = None,
+    source: Annotated[
+        str | None, typer.Option(help="By what this source says they hold, not by trust.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a member's ballot weighs, from what, and why it may weigh nothing."""
+    if proposal is not None and source is not None:
+        raise typer.BadParameter("a proposal has its own electorate; give --proposal or --source")
+    with database(writes=False) as session:
+        catalogue = with_extensions(session, CATALOGUE)
+        found = voting_power(session, catalogue, member, proposal=proposal, source=source)
+    if as_json:
+        print_json(found)
+        return
+    for line in _power(found):
+        standard_output().print(line, markup=False)
+
+
+def _power(found: dict[str, Any]) -> Iterator[str]:
+    yield f"{shown(found['member'])} weighs {found['weight']} by {found['strategy']}"
+    for name, value in (found["by"] or {}).items():
+        yield f"  {name.replace('_', ' ')}: {shown(value)}"
+    if found["proposal"] is not None:
+        on = found["proposal"]
+        since = "frozen at opening" if on["frozen"] else "as opening it now would freeze"
+        yield f"on {on['id']} ({on['status']}), {since}; voted: {on['choice'] or 'not yet'}"
+    yield f"roles: {', '.join(found['roles']) or 'none'}"
+    for edge in found["delegation"]["to"]:
+        yield f"delegates {edge['scope']} to {shown(edge['delegate'])}"
+    for edge in found["delegation"]["from"]:
+        yield f"{edge['members']} members delegate {edge['scope']} to them"
+    if found["why"] is not None:
+        head = "weighs nothing" if found["can_vote"] else "no ballot is accepted of them now"
+        yield f"{head}: {found['why']['code']}: {found['why']['message']}"
+
+
+@app.command("report-holdings")
+def report_holdings(
+    source: Annotated[str, typer.Argument(help="The registered source that says so.")],
+    holdings: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MEMBER=COINS,MINUTES,TOKENS,USD|@FILE",
+            help="Exact amounts, 0 where left out at the end; a file has one member a line.",
+        ),
+    ],
+    acting: ActingMember,
+) -> None:
+    """Set what members hold, as an admin; it weighs where proposals name balance:SOURCE."""
+    rows = [_holding(text) for given in holdings for text in _lines(given)]
+    result = carry("members.report_holdings", acting, {"source": source, "holdings": rows})
+    standard_output().print(f"{source} reported what {result['members']} members hold")
+
+
+def _lines(given: str) -> list[str]:
+    if not given.startswith("@"):
+        return [given]
+    try:
+        text = Path(given[1:]).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise typer.BadParameter(f"holdings: {error}") from None
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _holding(text: str) -> list[str]:
+    # Ids may hold anything but spaces; amounts have no equals sign.
+    member, equals, amounts = text.rpartition("=")
+    given = amounts.split(",")
+    if not equals or not member or len(given) > len(MEASURES):
+        raise typer.BadParameter(f"{text!r} is not MEMBER=COINS,MINUTES,TOKENS,USD")
+    return [member, *given, *["0"] * (len(MEASURES) - len(given))]
 
 
 @app.command()

@@ -38,6 +38,11 @@ def complain(sentence: str) -> None:
     standard_error().print(f"[red]{escape(' '.join(sentence.split()))}[/]", soft_wrap=True)
 
 
+def warn(sentence: str) -> None:
+    """Print one line on stderr about something that was done all the same."""
+    standard_error().print(f"[yellow]{escape(' '.join(sentence.split()))}[/]", soft_wrap=True)
+
+
 def print_json(document: object) -> None:
     """Print one JSON document; times as RFC 3339 and decimals as strings."""
     print(json.dumps(document, indent=2, ensure_ascii=False, default=_plain))
@@ -72,7 +77,7 @@ def shown(value: object) -> str:
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return _printable(", ".join(value) or "-")
     if isinstance(value, (dict, list)):
-        return json.dumps(value, ensure_ascii=False, default=_plain)
+        return _printable(json.dumps(value, ensure_ascii=False, default=_plain))
     return _printable(str(value))
 
 

@@ -1,17 +1,20 @@
-"""`forge proposal`: from a draft to its decision, and the decision explained."""
+"""`forge proposal` from a draft to its decision, and the decision explained."""
 
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from forge_core.proposals.lifecycle import Status
+from forge_core.errors import Refused, Unavailable
+from forge_core.proposals.lifecycle import Status, reachable
 from forge_core.wiring import CATALOGUE
 from forge_workers.cli import explanation, queries
-from forge_workers.cli.output import AsJson, print_json, print_rows, standard_output
+from forge_workers.cli.durations import parse_duration
+from forge_workers.cli.output import AsJson, print_json, print_rows, standard_output, warn
 from forge_workers.cli.servers import ActingMember, carry, database
 
 ProposalId = Annotated[str, typer.Argument(help="The proposal's id.")]
@@ -43,7 +46,11 @@ def create(  # noqa: PLR0913  # one option a field of a proposal
         int | None, typer.Option(help="1 to 168; the track's default otherwise.")
     ] = None,
     electorate: Annotated[
-        str | None, typer.Option(help="An imported electorate, instead of all members.")
+        str | None,
+        typer.Option(help="An imported electorate or balance:SOURCE, instead of all members."),
+    ] = None,
+    predecessor: Annotated[
+        str | None, typer.Option(metavar="PROPOSAL", help="One to be executed before this.")
     ] = None,
     activate_: Annotated[bool, typer.Option("--activate", help="Open it at once.")] = False,
     as_json: AsJson = False,
@@ -54,25 +61,24 @@ def create(  # noqa: PLR0913  # one option a field of a proposal
         "title": title,
         "description": description,
         "reason": reason,
-        "payload": _payload(payload),
+        "payload": parse_payload(payload),
     }
     if voting_hours is not None:
         command["voting_hours"] = voting_hours
     if electorate is not None:
         command["electorate"] = electorate
+    if predecessor is not None:
+        command["predecessor"] = predecessor
     result = carry("proposals.create", member, command)
     if activate_:
-        result |= _activate(str(result["proposal_id"]), member)
-    if as_json:
-        print_json(result)
-    else:
-        standard_output().print(result["proposal_id"], markup=False)
+        result |= activate_now(str(result["proposal_id"]), member)
+    print_created(result, as_json=as_json)
 
 
 @app.command()
 def activate(proposal: ProposalId, member: ActingMember, *, as_json: AsJson = False) -> None:
     """Open voting on a draft; electorate and thresholds are frozen here."""
-    result = _activate(proposal, member)
+    result = activate_now(proposal, member)
     if as_json:
         print_json(result)
     else:
@@ -93,13 +99,36 @@ def cancel(
 
 @app.command()
 def show(proposal: ProposalId, *, as_json: AsJson = False) -> None:
-    """Show a proposal: text, terms, deadlines, tally, the decision explained, its history."""
-    with database() as session:
+    """Show a proposal: text, change, terms, gates, deadlines, tally, decision, history."""
+    with database(writes=False) as session:
         found = queries.proposal(session, proposal)
     if as_json:
         print_json(found)
     else:
         explanation.explain(found, standard_output())
+
+
+@app.command()
+def wait(
+    proposal: ProposalId,
+    status: Annotated[Status, typer.Argument(help="Where it shall stand.")],
+    *,
+    timeout: Annotated[str, typer.Option(help="How long at most, for example 90s.")] = "60s",
+) -> None:
+    """Wait until a proposal stands at a status, for scripts; refused when it can no longer."""
+    deadline = time.monotonic() + parse_duration(timeout).total_seconds()
+    while True:
+        with database(writes=False) as session:
+            now = queries.status(session, proposal)
+        if now is status:
+            return
+        if status not in reachable(now):
+            raise Refused("PROPOSAL_STATUS", f"{proposal} is {now} and cannot become {status}")
+        if time.monotonic() > deadline:
+            raise Unavailable(
+                f"{proposal} is still {now}, after {timeout}; `forge doctor` says more"
+            )
+        time.sleep(0.2)
 
 
 @app.command("list")
@@ -123,11 +152,23 @@ def list_(
     print_rows(rows, as_json=as_json, empty="there are no such proposals")
 
 
-def _activate(proposal: str, member: str) -> dict[str, Any]:
+def print_created(result: dict[str, Any], *, as_json: bool) -> None:
+    """Print the new proposal's id, and on stderr what its simulation warned of."""
+    if as_json:
+        print_json(result)
+        return
+    if "warning" in result:
+        warn(f"executed now it would fail with {result['code']}: {result['warning']}")
+    standard_output().print(result["proposal_id"], markup=False)
+
+
+def activate_now(proposal: str, member: str) -> dict[str, Any]:
+    """Open voting on a draft; the result says until when."""
     return carry("proposals.activate", member, {"proposal_id": proposal})
 
 
-def _payload(given: str) -> Any:
+def parse_payload(given: str) -> Any:
+    """Read JSON from an option or the file that it names; `typer.BadParameter`."""
     if given.startswith("@"):
         try:
             given = Path(given[1:]).read_text(encoding="utf-8")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 from sqlalchemy import text
@@ -11,8 +11,10 @@ from sqlalchemy.orm import Session
 
 from forge_core.database import run
 from forge_core.enforcement import history
+from forge_core.enforcement.history import LIMIT_MOST
 from forge_core.enforcement.simulation import simulate_proposal
 from forge_core.errors import Refused
+from forge_core.proposals.lifecycle import Status
 from forge_core.wiring import CATALOGUE
 
 Row = Mapping[str, Any]
@@ -30,6 +32,7 @@ _PROPOSALS = text("""
     LIMIT :limit
 """)
 
+_STATUS = text("SELECT status FROM proposals WHERE id = :id")
 _PROPOSAL = text("""
     SELECT id, type, track, status, proposer, title.body AS title,
         description.body AS description, reason.body AS reason,
@@ -62,6 +65,11 @@ _TEXTS = text("""
         WHERE jsonb_typeof(body #> '{data,payload_texts}') = 'array'
     )
     SELECT commitment, body FROM committed LEFT JOIN texts USING (commitment)
+""")
+
+_TITLES = text("""
+    SELECT id, body AS title FROM proposals LEFT JOIN texts ON commitment = title
+    WHERE id = ANY(:ids)
 """)
 
 # The index on subjects leaves ballots out, and so does this history: there may be a million.
@@ -112,8 +120,8 @@ _POLICIES = text("""
     LIMIT :limit
 """)
 _OVERLAYS = text("""
-    SELECT id, coalesce(texts.body, name) AS name, version, status, registered_by, proposal_id,
-        changed_at
+    SELECT id, coalesce(texts.body, name) AS name, version, trust, status, registered_by,
+        proposal_id, changed_at
     FROM overlays LEFT JOIN texts ON commitment = name ORDER BY id
 """)
 
@@ -192,20 +200,29 @@ def proposal(session: Session, identity: str) -> dict[str, Any]:
     simulation = simulate_proposal(session, CATALOGUE, identity)
     found["rivals"], found["standing"] = simulation["rivals"], simulation["standing"]
     found["simulation"] = {key: simulation[key] for key in ("changes", "problem")}
-    found["effects"] = history.changes(session, proposal=identity)["changes"]
+    found["effects"] = history.changes(session, proposal=identity, limit=LIMIT_MOST)["changes"]
     found["history"] = [dict(row) for row in _rows(session, _HISTORY, subject=identity)]
-    payload = json.loads(found["payload"])
-    undone = [effect["proposal"] for effect in found["effects"]]
-    readable = ("payload", "simulation", "effects")
-    found |= with_texts(
-        session,
-        {key: payload if key == "payload" else found[key] for key in readable},
-        [identity, *undone],
-    )
-    return found
+    readable = {"payload": json.loads(found["payload"])}
+    readable |= {key: found[key] for key in ("simulation", "effects")}
+    changes = [*found["effects"], *found["simulation"]["changes"]]
+    about = {identity, *(change["proposal"] for change in changes)}
+    return found | with_texts(session, readable, about)
 
 
-def with_texts(session: Session, document: Json, proposals: Sequence[str]) -> Json:
+def status(session: Session, identity: str) -> Status:
+    """Return where a proposal stands, or refuse: PROPOSAL_UNKNOWN."""
+    rows = _rows(session, _STATUS, id=identity)
+    if not rows:
+        raise Refused("PROPOSAL_UNKNOWN", f"there is no proposal {identity[:200]!r}")
+    return Status(rows[0]["status"])
+
+
+def titles(session: Session, identities: Sequence[str]) -> dict[str, str | None]:
+    """Return the titles of these proposals; an erased one is None."""
+    return {row["id"]: row["title"] for row in _rows(session, _TITLES, ids=list(identities))}
+
+
+def with_texts(session: Session, document: Json, proposals: Iterable[str]) -> Json:
     """The document with these proposals' texts in place of their commitments; erased ones None."""
     known = {row["commitment"]: row["body"] for row in _rows(session, _TEXTS, ids=list(proposals))}
 

@@ -34,11 +34,15 @@ def client() -> Iterator[GovernanceClient]:
 
 
 @contextmanager
-def database() -> Iterator[Session]:
-    """Give one transaction for reading; `Unavailable` when there is no database."""
+def database(*, writes: bool = True) -> Iterator[Session]:
+    """Give one transaction; `Unavailable` when there is no database.
+
+    Without ``writes`` it sees one moment of everything, and the database lets it change nothing.
+    """
     engine = make_engine(Settings.load().database_url, pool_size=1)
+    steady = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
     try:
-        with reading(engine) as session:
+        with reading(engine if writes else engine.execution_options(**steady)) as session:
             yield session
     finally:
         engine.dispose()

@@ -2,57 +2,106 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Annotated, Any
 
 import typer
 
+from forge_core.actions.catalogue import Catalogue
 from forge_core.actions.extension import with_extensions
 from forge_core.capabilities.declaration import Capability
 from forge_core.wiring import CATALOGUE
 from forge_workers.cli import queries
-from forge_workers.cli.output import AsJson, print_json, print_rows, standard_output
+from forge_workers.cli.output import AsJson, print_json, print_rows, shown, standard_output
 from forge_workers.cli.servers import database
+
+Key = Annotated[str, typer.Argument(help="For example rate_limit.STANDARD.")]
 
 app = typer.Typer(no_args_is_help=True, help="Registered settings and their present values.")
 
 
 @app.command("list")
 def list_(*, as_json: AsJson = False) -> None:
-    """List every registered key with its present value, bounds and class."""
+    """List every registered key with its present value, default, bounds, type and class."""
     with database() as session:
         changed = queries.changed_settings(session)
         catalogue = with_extensions(session, CATALOGUE)
-    rows = [_described(capability, changed) for capability in sorted(catalogue, key=_key)]
+    rows = [_described(one, catalogue, changed) for one in sorted(catalogue, key=_key)]
+    if not as_json:
+        rows = [_short(row) for row in rows]
     print_rows(rows, as_json=as_json, empty="no settings are registered")
 
 
 @app.command()
 def get(
-    key: Annotated[str, typer.Argument(help="For example rate_limit.standard.")],
+    key: Key,
     *,
     as_json: AsJson = False,
 ) -> None:
     """Print the present value of one key."""
-    with database() as session:
-        capability = with_extensions(session, CATALOGUE).get(key)
-        described = _described(capability, queries.changed_settings(session))
+    described = _look_up(key)
     if as_json:
         print_json(described)
     else:
-        standard_output().print(str(described["value"]), markup=False)
+        value = described["value"]
+        text = value if isinstance(value, str) else json.dumps(value)
+        standard_output().print(text, markup=False)
 
 
-def _described(capability: Capability, changed: dict[str, Any]) -> dict[str, Any]:
+@app.command()
+def show(key: Key, *, as_json: AsJson = False) -> None:
+    """Show one key: value, bounds, class, what changes it, and which other keys bind it."""
+    described = _look_up(key)
+    if as_json:
+        print_json(described)
+        return
+    for name, value in described.items():
+        if value is not None:
+            standard_output().print(f"{name.replace('_', ' '):>12}  {shown(value)}", markup=False)
+
+
+def _look_up(key: str) -> dict[str, Any]:
+    with database() as session:
+        catalogue = with_extensions(session, CATALOGUE)
+        return _described(catalogue.get(key), catalogue, queries.changed_settings(session))
+
+
+def _described(
+    capability: Capability, catalogue: Catalogue, changed: dict[str, Any]
+) -> dict[str, Any]:
     stored = changed.get(capability.key)
+    orders = [order for order in catalogue.orders if capability.key in (order.lower, order.upper)]
     return {
         "key": capability.key,
         "value": capability.default if stored is None else stored["value"],
         "default": capability.default,
         "least": capability.least,
         "most": capability.most,
+        "type": capability.type or "document",
         "class": capability.klass.value,
+        "description": capability.description,
+        "orders": [f"{order.lower} <= {order.upper}" for order in orders],
         "changed_by": None if stored is None else stored["proposal_id"],
     }
+
+
+def _short(row: dict[str, Any]) -> dict[str, Any]:
+    value, default = _readable(row["value"]), _readable(row["default"])
+    bounds = (
+        "-" if row["least"] is None else f"{_readable(row['least'])} to {_readable(row['most'])}"
+    )
+    return {
+        "key": row["key"],
+        "value": value if value == default else f"{value} (default {default})",
+        "allowed": bounds,
+        "class": row["class"],
+    }
+
+
+def _readable(value: object) -> str:
+    """Midnights as dates, so that a line is enough for a key."""
+    return re.sub(r"T00:00:00(\.0+)?Z$", "", shown(value))
 
 
 def _key(capability: Capability) -> str:

@@ -8,14 +8,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import pytest
 from typer.testing import CliRunner
 
+from forge_core.ids import uuid7
 from forge_core.settings import VARIABLES, Settings
 from forge_workers.cli.app import app
 from tests.conftest import Database, TestServers
-from tests.core.factories import House, found_house
+from tests.core.factories import FULL_FOUNDERS, Answer, House, found_house
+from tests.support import until
 
 
 @dataclass(frozen=True)
@@ -57,11 +60,25 @@ def named(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
     return settings
 
 
+class Attended(House):
+    """A house with somebody at work beside it: the answer to a command is waited for."""
+
+    def command(
+        self, kind: str, actor: str | None, payload: object, *, command_id: UUID | None = None
+    ) -> Answer:
+        command_id = command_id or uuid7()
+        answer = super().command(kind, actor, payload, command_id=command_id)
+        if answer.state == "pending":
+            until(lambda: self.answer(command_id).state != "pending", seconds=60)
+            answer = self.answer(command_id)
+        return answer
+
+
 @pytest.fixture
 def house(named: Settings, servers: TestServers, database: Database) -> Iterator[House]:
     """The named database, without genesis and with nobody working."""
     assert named.database_url == database.app_url
-    house = House(servers.postgres, database.name)
+    house = Attended(servers.postgres, database.name)
     yield house
     house.close()
 
@@ -70,6 +87,14 @@ def house(named: Settings, servers: TestServers, database: Database) -> Iterator
 def served(house: House) -> Iterator[House]:
     """A sandbox with the founders of `tests.core.factories`, and a worker."""
     found_house(house)
+    with working(house):
+        yield house
+
+
+@pytest.fixture
+def full(house: House) -> Iterator[House]:
+    """The same with enough founders for every track."""
+    found_house(house, FULL_FOUNDERS)
     with working(house):
         yield house
 

@@ -1,23 +1,26 @@
-"""Houses: empty, founded as a sandbox, founded for production, or shared by a module's refusals."""
+"""Houses: empty, founded as a sandbox or for production, shared by a module's refusals."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import pytest
 
+from forge_core.members.genesis import Founder
 from forge_workers.stack.roles import create_database, drop_database
 from tests.conftest import TEMPLATE, TestServers, _servers
-from tests.core.factories import House, found_house
+from tests.core.factories import FOUNDERS, FULL_FOUNDERS, House, found_house
 
 
 @contextmanager
-def _house(servers: TestServers, template: str) -> Iterator[House]:
+def _house(
+    servers: TestServers, template: str, founders: Sequence[Founder] = FOUNDERS
+) -> Iterator[House]:
     name = f"house_{uuid.uuid4().hex}"
     create_database(servers.postgres, name, template=template)
-    house = House(servers.postgres, name)
+    house = House(servers.postgres, name, founders=founders)
     try:
         yield house
     finally:
@@ -29,6 +32,15 @@ def _house(servers: TestServers, template: str) -> Iterator[House]:
 def founded_template(pytestconfig: pytest.Config) -> Iterator[str]:
     """A founded sandbox to clone: nobody is connected to it."""
     with _house(_servers(pytestconfig), TEMPLATE) as house:
+        found_house(house)
+        house.close()
+        yield house.name
+
+
+@pytest.fixture(scope="session")
+def full_template(pytestconfig: pytest.Config) -> Iterator[str]:
+    """The same with founders for every track."""
+    with _house(_servers(pytestconfig), TEMPLATE, FULL_FOUNDERS) as house:
         found_house(house)
         house.close()
         yield house.name
@@ -49,6 +61,13 @@ def house(servers: TestServers, founded_template: str) -> Iterator[House]:
 
 
 @pytest.fixture
+def full_house(servers: TestServers, full_template: str) -> Iterator[House]:
+    """A sandbox with the founders of ``factories.FULL_FOUNDERS``: every track is open."""
+    with _house(servers, full_template, FULL_FOUNDERS) as house:
+        yield house
+
+
+@pytest.fixture
 def production(servers: TestServers) -> Iterator[House]:
     """The same founders, outside a sandbox."""
     with _house(servers, TEMPLATE) as house:
@@ -60,4 +79,11 @@ def production(servers: TestServers) -> Iterator[House]:
 def shared(pytestconfig: pytest.Config, founded_template: str) -> Iterator[House]:
     """One sandbox for a module's tests that leave nothing behind."""
     with _house(_servers(pytestconfig), founded_template) as house:
+        yield house
+
+
+@pytest.fixture(scope="module")
+def full_shared(pytestconfig: pytest.Config, full_template: str) -> Iterator[House]:
+    """The same with founders for every track."""
+    with _house(_servers(pytestconfig), full_template, FULL_FOUNDERS) as house:
         yield house

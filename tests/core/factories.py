@@ -7,12 +7,14 @@ Commands go in through ``forge_submit_commands`` as the client role, ballots thr
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from itertools import groupby
+from math import ceil
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -21,7 +23,12 @@ import psycopg2
 from psycopg2.extensions import connection as Connection  # noqa: N812  # a class in lower case
 from sqlalchemy import URL, Engine, make_url, text
 
+from forge_core.actions.catalogue import Catalogue
+from forge_core.actions.kind import ActionKind
+from forge_core.capabilities.declaration import Capability, CapabilityClass
+from forge_core.clock import rfc3339
 from forge_core.database import make_engine, snapshot, transaction
+from forge_core.enforcement.outbox import deliver_next
 from forge_core.ids import uuid7
 from forge_core.jobs.kinds import Chore, JobKind
 from forge_core.jobs.perform import Performed, perform, perform_chore
@@ -35,7 +42,7 @@ from forge_core.ledger.statements import Checkpoint
 from forge_core.ledger.verifying import Erased, Scope, verify
 from forge_core.members.genesis import Founder, found
 from forge_core.members.levels import Role, TrustLevel
-from forge_core.wiring import CHORES, DERIVATIONS, DERIVED, ENTRY_KINDS, JOB_KINDS
+from forge_core.wiring import CATALOGUE, CHORES, DERIVATIONS, DERIVED, ENTRY_KINDS, JOB_KINDS
 from forge_workers.stack.postgres import SUPERUSER, PostgresServer
 
 ISSUER = "tests"
@@ -52,9 +59,58 @@ FOUNDERS = (
     Founder("stan", TrustLevel.STANDARD),
     Founder("sam", TrustLevel.SANDBOX),
 )
-"""Weights 5, 3, 3, 3, 1 and 0.5: 15.5 in all, so that 4.65 make a quorum."""
+"""Weights 5, 3, 3, 3, 1 and 0.5: 15.5 in all, so that 4.65 make a quorum.
+
+Nobody reviews, and no five of them weigh alike: the protected track is closed to them.
+"""
+
+REVIEWERS = ("rae", "ray", "rex", "ria", "rob", "ron", "roy", "rue")
+
+FULL_FOUNDERS = (
+    *FOUNDERS,
+    Founder("carl", TrustLevel.CORE),
+    Founder("cleo", TrustLevel.CORE),
+    Founder("gail", TrustLevel.TRUSTED, (Role.GUARDIAN,)),
+    *(Founder(name, TrustLevel.TRUSTED, (Role.REVIEWER,)) for name in REVIEWERS),
+)
+"""Enough for every track: 52.5 in all, so that 15.75 make a quorum; eight may review."""
+
+APPROVERS = ("cora", "gus", "tara", *REVIEWERS)
+"""Those of them who are founders vote for what is to be approved: 11 of 15.5, or 35 of 52.5."""
 
 POLICY: Mapping[str, Any] = {"text": "Be kind."}
+
+
+def volume(key: str = "platform.volume", **hooks: Any) -> Capability:
+    """A capability of a platform's own, with what it does when it changes: 0 to 11, at first 5."""
+    return Capability(
+        key=key,
+        klass=CapabilityClass.ORDINARY,
+        description="how loud it is",
+        type="integer",
+        default=5,
+        least=0,
+        most=11,
+        **hooks,
+    )
+
+
+def catalogue_with(*capabilities: Capability, kinds: Iterable[ActionKind[Any]] = ()) -> Catalogue:
+    """The house's catalogue with more capabilities, and with these kinds in their types' place."""
+    by_name = {type_: CATALOGUE.kind(type_) for type_ in CATALOGUE.types}
+    by_name |= {kind.name: kind for kind in kinds}
+    return Catalogue((*CATALOGUE, *capabilities), by_name.values(), CATALOGUE.orders)
+
+
+def kinds_for(catalogue: Catalogue) -> Mapping[str, JobKind]:
+    """The wired kinds of job, with another catalogue where they take one."""
+    return {name: _with_catalogue(kind, catalogue) for name, kind in KINDS.items()}
+
+
+def _with_catalogue(kind: JobKind, catalogue: Catalogue) -> JobKind:
+    if not isinstance(kind.step, partial) or "catalogue" not in kind.step.keywords:
+        return kind
+    return replace(kind, step=partial(kind.step.func, catalogue=catalogue))
 
 
 @dataclass(frozen=True)
@@ -73,9 +129,14 @@ class Answer:
 class House:
     """Commands in, steps performed, rows looked at."""
 
-    def __init__(self, server: PostgresServer, name: str) -> None:
+    def __init__(
+        self, server: PostgresServer, name: str, *, founders: Sequence[Founder] = FOUNDERS
+    ) -> None:
         self.server = server
         self.name = name
+        self.known_founders(founders)
+        self.catalogue = CATALOGUE
+        self.kinds: Mapping[str, JobKind] = KINDS
         self.app: Engine = make_engine(server.url("forge_app", name), pool_size=8)
         self.client: Engine = make_engine(server.url("forge_client", name), pool_size=8)
         self._looking: Connection | None = None
@@ -87,6 +148,16 @@ class House:
             self._looking = None
         self.app.dispose()
         self.client.dispose()
+
+    def known_founders(self, founders: Sequence[Founder]) -> None:
+        """With whom its ledger begins, and so who approves what is to be approved."""
+        names = {founder.id for founder in founders}
+        self.founders = founders
+        self.approvers = [name for name in APPROVERS if name in names]
+
+    def use(self, catalogue: Catalogue) -> None:
+        """From now on its workers know this catalogue, as a platform declares it."""
+        self.catalogue, self.kinds = catalogue, kinds_for(catalogue)
 
     # In
 
@@ -153,7 +224,7 @@ class House:
         self.perform(kind)
         return self.answer(command_id)
 
-    def do(self, kind: str, actor: str, **payload: object) -> Mapping[str, Any]:
+    def do(self, kind: str, actor: str, /, **payload: object) -> Mapping[str, Any]:
         """A command that has to succeed; returns its result."""
         answer = self.command(kind, actor, payload)
         assert answer.state == "done", answer
@@ -218,7 +289,7 @@ class House:
 
     def approve(self, proposal: str) -> None:
         """Enough weight for, counted with the close."""
-        for member in ("cora", "gus", "tara"):
+        for member in self.approvers:
             assert self.vote(proposal, member, "for").code is None
 
     def close_now(self) -> None:
@@ -240,9 +311,78 @@ class House:
         self.perform("enforcement.execute")
         return proposal
 
+    def end_voting(self, proposal: str) -> None:
+        """Let this voting end, and no more time pass than that takes."""
+        self.advance_to(self.column(proposal, "closes_at") + timedelta(microseconds=1))
+        self.sweep()
+        self.perform("proposals.close")
+
+    def approved(self, proposer: str = "carl", **given: Any) -> str:
+        """Opened, approved by vote and closed, waiting for review and sign-off."""
+        proposal = self.open(proposer, **given)
+        self.approve(proposal)
+        self.end_voting(proposal)
+        assert self.status(proposal) == "approved"
+        return proposal
+
+    def review_all(self, proposal: str) -> None:
+        """As many reviewers approve as its terms ask for."""
+        able = self.sql(
+            "SELECT id FROM members JOIN member_roles ON member_id = id AND role = 'reviewer'"
+            " WHERE level IN ('CORE', 'TRUSTED') AND id <> %s ORDER BY id",
+            self.column(proposal, "proposer"),
+        )
+        for (member,) in able[: self.column(proposal, "(terms ->> 'reviewers')::integer") or 0]:
+            self.review(proposal, member)
+
+    def review(
+        self, proposal: str, member: str, *, approves: bool = True, comment: str = "Read it."
+    ) -> Mapping[str, Any]:
+        given = {"proposal_id": proposal, "approves": approves, "comment": comment}
+        return self.do("enforcement.review", member, **given)
+
+    def sign_all(self, proposal: str) -> None:
+        """As many of its yes-voters sign off as its terms ask for."""
+        voters = self.sql(
+            "SELECT member_id FROM effective_ballots WHERE proposal_id = %s AND choice = 'for'"
+            " ORDER BY member_id",
+            proposal,
+        )
+        share = self.column(proposal, "coalesce((terms ->> 'sign_off')::numeric, 0)")
+        for (member,) in voters[: ceil(share * len(voters))]:
+            self.do("enforcement.sign_off", member, proposal_id=proposal)
+
+    def through_gates(self, proposal: str) -> None:
+        """Reviewed and signed off: from approved to queued."""
+        self.review_all(proposal)
+        self.sign_all(proposal)
+        assert self.status(proposal) == "queued"
+
+    def protected(self, proposer: str = "carl", **given: Any) -> str:
+        """Opened, approved by vote, reviewed and signed off: its timelock runs."""
+        proposal = self.approved(proposer, **given)
+        self.through_gates(proposal)
+        return proposal
+
+    def enacted(self, proposer: str = "carl", **given: Any) -> str:
+        """Through the protected track to the end of its timelock, and executed if it can be."""
+        proposal = self.protected(proposer, **given)
+        self.ripen(proposal)
+        return proposal
+
+    def ripen(self, proposal: str) -> None:
+        """Let its timelock end, and execute what is due then."""
+        self.advance_to(self.column(proposal, "eta"))
+        self.sweep()
+        self.perform("enforcement.execute")
+
     def advance(self, **by: float) -> None:
         seconds = timedelta(**by) // timedelta(seconds=1)
         self.do("clock.advance", "cora", seconds=seconds)
+
+    def advance_to(self, moment: datetime) -> None:
+        """Until that moment; one that has passed already changes nothing."""
+        self.do("clock.advance", "cora", to=rfc3339(moment))
 
     # Work
 
@@ -250,12 +390,12 @@ class House:
         """Wake a kind, or a chore, once."""
         if kind in CHORE:
             return perform_chore(self.app, CHORE[kind])
-        return perform(self.app, KINDS[kind])
+        return perform(self.app, self.kinds[kind])
 
     def sweep(self) -> int:
         """Take back what expired and derive what is missing; returns how many jobs were derived."""
         with transaction(self.app) as session:
-            take_back_expired(session, KINDS)
+            take_back_expired(session, self.kinds)
         derived = 0
         for derivation in DERIVATIONS:
             with transaction(self.app) as session:
@@ -268,8 +408,15 @@ class House:
             self.sweep()
             while self.perform("votes.count").full:
                 pass
-            if not sum(self.perform(kind).claimed for kind in KINDS):
+            if not sum(self.perform(kind).claimed for kind in self.kinds):
                 return
+
+    def deliver(self) -> int:
+        """Bring about every effect that waits in the outbox now; returns how many there were."""
+        delivered = 0
+        while deliver_next(self.app, self.catalogue):
+            delivered += 1
+        return delivered
 
     def seal(self) -> None:
         """Give every waiting entry its position."""
@@ -388,7 +535,15 @@ def connect(url: URL) -> Connection:
     )
 
 
-def found_house(house: House, *, sandbox: bool = True) -> None:
-    """Begin its ledger with ``FOUNDERS``."""
+def found_house(
+    house: House,
+    founders: Sequence[Founder] | None = None,
+    *,
+    sandbox: bool = True,
+    starts_at: datetime | None = None,
+) -> None:
+    """Begin its ledger, with the founders it knows or with these."""
+    if founders is not None:
+        house.known_founders(founders)
     with transaction(house.app) as session:
-        found(session, FOUNDERS, sandbox=sandbox)
+        found(session, house.founders, sandbox=sandbox, starts_at=starts_at)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -18,6 +18,55 @@ WEIGHTS: Mapping[str, Fraction] = {
 }
 SCORES = {"CORE": 100, "TRUSTED": 80, "STANDARD": 60, "SANDBOX": 40, "QUARANTINE": 0}
 SCOPES = ("*", "policy", "configuration")
+
+TRACKS: Mapping[str, Mapping[str, Any]] = {
+    "routine": {
+        "quorum": "0.3",
+        "approval": "0.5",
+        "tie_passes": True,
+        "min_yes_voters": 1,
+        "timelock_hours": 0,
+        "grace_hours": 336,
+        "draft_lifetime_hours": 720,
+    },
+    "protected": {
+        "quorum": "0.3",
+        "approval": "0.66",
+        "tie_passes": True,
+        "min_yes_voters": 5,
+        "max_yes_share": "0.2",
+        "reviewers": 5,
+        "review_approval": "0.66",
+        "sign_off": "0.5",
+        "timelock_hours": 168,
+        "timelock_parameter_hours": 336,
+        "grace_hours": 336,
+        "draft_lifetime_hours": 720,
+        "gate_lifetime_hours": 720,
+    },
+    "emergency": {
+        "quorum": "0.3",
+        "approval": "0.66",
+        "tie_passes": True,
+        "min_yes_voters": 5,
+        "max_yes_share": "0.2",
+        "timelock_hours": 24,
+        "grace_hours": 48,
+        "draft_lifetime_hours": 720,
+    },
+}
+DEFAULTS: Mapping[str, Any] = {
+    "trust.weight.CORE": "5",
+    "trust.weight.TRUSTED": "3",
+    "trust.weight.STANDARD": "1",
+    "trust.weight.SANDBOX": "0.5",
+    "trust.weight.QUARANTINE": "0",
+    **{
+        f"track.{track}.{name}": value
+        for track, thresholds in TRACKS.items()
+        for name, value in thresholds.items()
+    },
+}
 
 Who = Hashable
 
@@ -84,15 +133,18 @@ class Count:
     yes_voters: int
     largest_yes: Fraction
 
-    def approves(self, eligible: Fraction) -> bool:
-        """The routine track: three tenths take part, half of the decided weight is for."""
+    def approves(self, eligible: Fraction, terms: Mapping[str, Any] = TRACKS["routine"]) -> bool:
+        """Enough take part, enough of the decided weight is for, and it is for by enough people."""
         decided = self.sums["for"] + self.sums["against"]
+        lead = self.sums["for"] - Fraction(terms["approval"]) * decided
+        cap = terms.get("max_yes_share")
         return (
             eligible > 0
-            and sum(self.sums.values()) * 10 >= eligible * 3
+            and sum(self.sums.values()) >= Fraction(terms["quorum"]) * eligible
             and decided > 0
-            and self.sums["for"] * 2 >= decided
-            and self.yes_voters >= 1
+            and (lead >= 0 if terms["tie_passes"] else lead > 0)
+            and self.yes_voters >= terms["min_yes_voters"]
+            and (cap is None or self.largest_yes <= Fraction(cap) * self.sums["for"])
         )
 
 
@@ -119,6 +171,33 @@ def count(
         len(yes),
         max(yes, default=Fraction(0)),
     )
+
+
+def stuck(
+    track: str, levels: Mapping[str, str], reviewers: Collection[str], values: Mapping[str, Any]
+) -> bool:
+    """Whether no set of present members could bring a proposal through on this track."""
+    able = {member: level for member, level in levels.items() if level != "QUARANTINE"}
+    lead = "TRUSTED" if track == "routine" else "CORE"
+    proposers = {member for member, level in able.items() if SCORES[level] >= SCORES[lead]}
+    needed = values.get(f"track.{track}.reviewers", 0)
+    among = {
+        member
+        for member in reviewers
+        if member in able and SCORES[able[member]] >= SCORES["TRUSTED"]
+    }
+    # The proposer does not review: somebody who is no reviewer proposes, where there is one.
+    beside = len(among) - (1 if proposers <= among else 0)
+    cap = values.get(f"track.{track}.max_yes_share", 1)
+    weights = sorted(Fraction(values[f"trust.weight.{level}"]) for level in able.values())
+
+    def passes(yes: list[Fraction]) -> bool:
+        """With the light ones for, and the others abstaining."""
+        enough = len(yes) >= values[f"track.{track}.min_yes_voters"]
+        return enough and yes[-1] <= Fraction(cap) * sum(yes)
+
+    voted = any(passes([w for w in weights[:n] if w > 0]) for n in range(1, len(weights) + 1))
+    return not proposers or beside < needed or not voted
 
 
 @dataclass
@@ -260,10 +339,13 @@ class Commonwealth:
             before, after = payload["current_trust"], payload["new_trust"]
             if self.levels.get(payload["member"]) != before:
                 return False
-            proposers = sum(SCORES[level] >= SCORES["TRUSTED"] for level in self.levels.values())
-            if SCORES[before] >= SCORES["TRUSTED"] > SCORES[after] and proposers <= 1:
+            levels = {**self.levels, payload["member"]: after}
+            if any(
+                stuck(track, levels, (), DEFAULTS) and not stuck(track, self.levels, (), DEFAULTS)
+                for track in TRACKS
+            ):
                 return False
-            self.levels[payload["member"]] = payload["new_trust"]
+            self.levels = levels
         else:
             if payload["overlay"] in self.overlays:
                 return False

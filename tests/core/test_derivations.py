@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from forge_core.database import run, transaction
+from forge_core.enforcement.holding import ELAPSED
 from forge_core.jobs.kinds import Derivation
-from forge_core.voting.closing import DUE, ELAPSED
+from forge_core.voting.closing import DUE
 from tests.core.factories import House
 
 

@@ -15,8 +15,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from forge_core.capabilities.declaration import Change
 from forge_core.database import transaction
-from forge_core.enforcement import handlers
 from forge_core.errors import Fenced, Refused
 from forge_core.failpoints import Failpoint, arm
 from forge_core.ids import uuid7
@@ -27,10 +27,9 @@ from forge_core.jobs.perform import perform
 from forge_core.jobs.prune import KEEP_DAYS, KEEP_DEAD_LETTERS
 from forge_core.jobs.record import NewJob, enqueue, woken
 from forge_core.jobs.sweep import MOST_WAKE_UPS, derive, take_back_expired, wake_ups
-from forge_core.proposals.payloads import Policy
 from forge_core.voting import closing
 from forge_core.wiring import CHORES
-from tests.core.factories import KINDS, House
+from tests.core.factories import KINDS, House, catalogue_with, volume
 from tests.support import until
 
 Decide = Callable[[Session, Job], Outcome]
@@ -257,21 +256,24 @@ def test_back_off_grows_to_half_a_minute_and_never_beyond():
             assert full / 2 <= back_off(attempt) <= full
 
 
-def test_an_execution_whose_attempts_are_used_up_fails_its_proposal(house, monkeypatch):
+def test_an_execution_whose_attempts_are_used_up_fails_its_proposal(house):
     """INV-31: in the transaction that gives up."""
-    proposal = house.decided()
 
-    def deadlock(run: handlers.Execution) -> None:
-        break_with("40P01")(run.session, None)
+    def deadlock(change: Change) -> None:
+        change.session.execute(text("DO $$ BEGIN RAISE 'no' USING ERRCODE = '40P01'; END $$"))
 
-    monkeypatch.setitem(handlers.HANDLERS, Policy, deadlock)
-    statuses = set()
-    for _ in range(KINDS["enforcement.execute"].attempts):
-        statuses.add(house.status(proposal))
+    house.use(catalogue_with(volume(apply=deadlock)))
+    setting = {"key": "platform.volume", "new_value": 7}
+    proposal = house.decided(type="configuration", payload=setting)
+    attempts = KINDS["enforcement.execute"].attempts
+    house.sql("UPDATE jobs SET attempt = %s WHERE kind = 'enforcement.execute'", attempts - 3)
+    statuses = []
+    for _ in range(3):
+        statuses.append(house.status(proposal))
         house.perform("enforcement.execute")
         due_now(house)
 
-    assert statuses == {"queued"}
+    assert statuses == ["queued"] * 3
     assert house.status(proposal) == "failed"
     assert house.column(proposal, "failure") == "ATTEMPTS_USED_UP"
 
@@ -279,15 +281,41 @@ def test_an_execution_whose_attempts_are_used_up_fails_its_proposal(house, monke
 def test_an_execution_whose_workers_are_lost_again_and_again_fails_its_proposal(house):
     """INV-31: the sweep gives up as a worker does."""
     proposal = house.decided()
-    for _ in range(KINDS["enforcement.execute"].attempts):
+    kind = KINDS["enforcement.execute"]
+    statuses = []
+    for _ in range(kind.losses):
+        statuses.append(house.status(proposal))
         with transaction(house.app) as session:
-            assert len(claim(session, KINDS["enforcement.execute"])) == 1
+            assert len(claim(session, kind)) == 1
         expire_leases(house)
         house.sweep()
         due_now(house)
 
+    assert statuses == ["queued"] * 5
     assert house.status(proposal) == "failed"
+    assert house.column(proposal, "failure") == "ATTEMPTS_USED_UP"
     assert house.sweep() == 0
+
+
+def test_a_retried_execution_has_its_attempts_again(house):
+    """Whoever says so once more means more than one lost worker."""
+    proposal = house.decided()
+    house.sql(
+        "UPDATE jobs SET state = 'running', attempt = 1, lost = 4, lease_until = now()"
+        " WHERE kind = 'enforcement.execute'"
+    )
+    house.sweep()
+    assert house.status(proposal) == "failed"
+
+    house.do("enforcement.retry", "otto", proposal_id=proposal, reason="the worker is mended")
+    again = house.sql(
+        "SELECT attempt, lost FROM jobs WHERE kind = 'enforcement.execute' AND state = 'pending'"
+    )
+    house.settle()
+
+    assert again == [(0, 0)]
+    assert house.status(proposal) == "executed"
+    assert [entry["actor"] for entry in house.entries("proposal.retried")] == ["otto"]
 
 
 def test_a_dead_command_is_answered_and_a_person_revives_it(house, monkeypatch):
@@ -422,6 +450,7 @@ def test_sweeping_any_number_of_times_at_once_derives_each_job_once(house):
         "proposals.close": 4,
         "proposals.expire": 1,
         "votes.recount": 4,
+        "features.unlock": 1,
     }
 
 
@@ -539,7 +568,8 @@ def test_a_worker_killed_at_any_point_leaves_one_effect_in_the_end(house, point,
     house.settle()
     assert house.status(proposal) == "executed"
     assert house.one(execution) == "done"
-    assert house.one("SELECT version FROM setting_values") == 1
+    versions = house.sql("SELECT version FROM setting_values WHERE key = 'rate_limit.CORE'")
+    assert versions == [(1,)]
     assert len(house.entries("proposal.executed")) == 1
 
 

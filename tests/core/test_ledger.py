@@ -16,11 +16,11 @@ KINDS = {kind.name: kind for kind in ENTRY_KINDS}
 
 
 @pytest.fixture(scope="module")
-def history(shared: House, tmp_path_factory) -> House:
+def history(full_shared: House, tmp_path_factory) -> House:
     """Something of everything that can happen."""
-    live_through(shared)
-    shared.checkpoint(tmp_path_factory.mktemp("log"))
-    return shared
+    live_through(full_shared)
+    full_shared.checkpoint(tmp_path_factory.mktemp("log"))
+    return full_shared
 
 
 def test_every_kind_of_entry_has_happened(history):

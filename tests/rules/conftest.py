@@ -1,48 +1,48 @@
-"""A registry of what is declared, with one key of every class that comes later beside it."""
+"""The catalogue of the house, and with it what a platform might declare beside."""
 
 from __future__ import annotations
 
 import pytest
 
-from forge_core.capabilities import rate_limits
+from forge_core.actions.catalogue import Catalogue
 from forge_core.capabilities.declaration import Capability, CapabilityClass
-from forge_core.capabilities.registry import Registry
-from forge_core.proposals import track_values, weights
+from forge_core.wiring import CATALOGUE
 
-
-def _later(key: str, klass: CapabilityClass) -> Capability:
-    return Capability(
-        key=key,
-        klass=klass,
+# The classes and types that no key of the house itself has.
+_PLATFORM = (
+    Capability(
+        key="treasury.budget",
+        klass=CapabilityClass.TREASURY,
         description="declared for a test",
         type="decimal",
         default="12",
         least=0,
         most=50,
-    )
+    ),
+    Capability(
+        key="maintenance",
+        klass=CapabilityClass.ORDINARY,
+        description="declared for a test",
+        type="boolean",
+        default=False,
+    ),
+    Capability(
+        key="siren.volume",
+        klass=CapabilityClass.EMERGENCY,
+        description="declared for a test",
+        type="integer",
+        default=5,
+        least=0,
+        most=10,
+    ),
+)
 
 
 @pytest.fixture(scope="session")
-def registry() -> Registry:
-    return Registry(
-        [
-            *rate_limits.CAPABILITIES,
-            *track_values.CAPABILITIES,
-            *weights.CAPABILITIES,
-            _later("block_reward", CapabilityClass.PROTOCOL),
-            _later("feature.exchange", CapabilityClass.FEATURE),
-            _later("treasury.budget", CapabilityClass.TREASURY),
-            Capability(
-                key="maintenance",
-                klass=CapabilityClass.ORDINARY,
-                description="declared for a test",
-                type="boolean",
-                default=False,
-            ),
-        ]
-    )
+def catalogue() -> Catalogue:
+    return CATALOGUE.with_extensions(_PLATFORM, ())
 
 
 @pytest.fixture(scope="session")
-def values(registry):
-    return registry.with_defaults({})
+def values(catalogue):
+    return catalogue.with_defaults({})

@@ -24,7 +24,7 @@ from forge_core.proposals.lifecycle import (
 # INV-01 as the house's list of invariants writes it.
 INV_01 = """
 draft→active|cancelled|expired; active→approved|rejected|cancelled;
-approved→queued|executed|failed|cancelled|expired; queued→executed|failed|cancelled|expired;
+approved→queued|cancelled|expired; queued→executed|failed|cancelled|expired;
 failed→queued|cancelled; executed→rolled_back
 """
 ALLOWED = {

@@ -7,35 +7,69 @@ from datetime import timedelta
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from forge_core.actions.payloads import parse_payload
+from forge_core.actions.rollback import Undone
+from forge_core.capabilities.declaration import CapabilityClass
 from forge_core.errors import Inconsistent, Refused
-from forge_core.proposals.draft import check_draft
-from forge_core.proposals.payloads import Configuration, parse_payload
+from forge_core.proposals.basis import basis_of
+from forge_core.proposals.draft import check_draft, check_voting_hours
 from forge_core.proposals.tracks import Terms, Track, changes_parameter, terms_for, track_of
 from forge_core.voting.tally import Thresholds
 
 DAY = 24
 
 
-def set_key(key):
-    return Configuration(key=key, new_value="1")
+C = CapabilityClass
+WEAK = {C.ORDINARY, C.EMERGENCY}
+
+
+def basis(kind, raw, catalogue, undone=()):
+    return basis_of(parse_payload(kind, raw, catalogue), catalogue, {one.id: one for one in undone})
 
 
 @pytest.mark.parametrize(
-    ("key", "track", "parameter"),
+    ("kind", "raw", "track", "parameter"),
     [
-        ("rate_limit.CORE", Track.ROUTINE, False),
-        ("block_reward", Track.PROTECTED, True),
-        ("track.routine.quorum", Track.PROTECTED, True),
-        ("feature.exchange", Track.PROTECTED, False),
-        ("treasury.budget", Track.PROTECTED, False),
+        ("configuration", {"key": "rate_limit.CORE", "new_value": 5}, Track.ROUTINE, False),
+        ("configuration", {"key": "block_reward", "new_value": 5}, Track.PROTECTED, True),
+        (
+            "governance_rule",
+            {"key": "track.routine.quorum", "new_value": "0.4"},
+            Track.PROTECTED,
+            True,
+        ),
+        ("feature_activation", {"feature": "exchange", "enabled": False}, Track.PROTECTED, False),
+        ("governance_rule", {"key": "treasury.budget", "new_value": 5}, Track.PROTECTED, False),
     ],
 )
-def test_the_class_of_the_key_decides_the_track(key, track, parameter, registry):
-    assert track_of(set_key(key), registry) is track
-    assert changes_parameter(set_key(key), registry) is parameter
+def test_the_class_of_the_key_decides_the_track(kind, raw, track, parameter, catalogue):
+    found = basis(kind, raw, catalogue)
+    assert found.track is track
+    assert changes_parameter(found.classes) is parameter
+
+
+def test_one_key_of_a_strict_class_puts_the_whole_proposal_on_its_track(catalogue):
+    actions = [
+        {"key": "rate_limit.CORE", "new_value": 5},
+        {"key": "block_reward", "new_value": 5},
+        {"key": "maintenance", "new_value": True},
+    ]
+    found = basis("configuration", {"actions": actions}, catalogue)
+    assert found.classes == {C.ORDINARY, C.PROTOCOL}
+    assert found.track is Track.PROTECTED
+    assert changes_parameter(found.classes)
+
+
+@settings(deadline=None)
+@given(st.sets(st.sampled_from(CapabilityClass)), st.sampled_from(CapabilityClass))
+def test_touching_more_never_leads_to_a_weaker_track(classes, more):
+    strength = [Track.ROUTINE, Track.EMERGENCY, Track.PROTECTED].index
+    assert strength(track_of({*classes, more})) >= strength(track_of(classes))
+    assert (track_of(classes) is Track.PROTECTED) == (not classes <= WEAK)
+    assert (track_of(classes) is Track.ROUTINE) == (classes <= {C.ORDINARY})
 
 
 @pytest.mark.parametrize(
@@ -47,10 +81,77 @@ def test_the_class_of_the_key_decides_the_track(key, track, parameter, registry)
         ("overlay_registration", {"overlay": "a", "name": "A", "version": "1.0.0"}),
     ],
 )
-def test_types_that_touch_no_key_are_routine(kind, raw, registry):
-    payload = parse_payload(kind, raw, registry)
-    assert track_of(payload, registry) is Track.ROUTINE
-    assert not changes_parameter(payload, registry)
+def test_types_that_touch_no_key_are_routine(kind, raw, catalogue):
+    found = basis(kind, raw, catalogue)
+    assert found.track is Track.ROUTINE
+    assert not changes_parameter(found.classes)
+
+
+REWARD = b'{"key":"block_reward","new_value":"5"}'
+LIMIT = b'{"key":"rate_limit.CORE","new_value":5}'
+SWITCH = b'{"enabled":false,"feature":"exchange"}'
+PAUSE = b'{"action":"pause","hours":1}'
+
+
+@pytest.mark.parametrize(
+    ("type_", "payload", "track", "timelock"),
+    [
+        ("configuration", LIMIT, Track.ROUTINE, 0),
+        ("configuration", REWARD, Track.PROTECTED, 72),
+        ("feature_activation", SWITCH, Track.PROTECTED, 72),
+        ("emergency", PAUSE, Track.EMERGENCY, 24),
+    ],
+)
+def test_a_rollback_has_the_track_and_gates_of_what_it_undoes(
+    type_, payload, track, timelock, catalogue, values
+):
+    """Its timelock is the smaller of three days and that track's."""
+    undone = Undone("p-1", type_, "executed", payload)
+    found = basis("rollback", {"proposal": "p-1"}, catalogue, [undone])
+    original = basis(type_, json.loads(payload), catalogue).terms(values)
+    assert found.track is track
+    assert found.kind.trust is catalogue.kind(type_).trust
+    assert found.terms(values).to_json() == {**original.to_json(), "timelock_hours": timelock}
+
+
+@pytest.mark.parametrize(
+    ("undone", "code"),
+    [
+        ([], "PROPOSAL_UNKNOWN"),
+        ([Undone("p-1", "configuration", "queued", LIMIT)], "NOT_EXECUTED"),
+        ([Undone("p-1", "configuration", "failed", LIMIT)], "NOT_EXECUTED"),
+        ([Undone("p-1", "configuration", "rolled_back", LIMIT)], "ALREADY_ROLLED_BACK"),
+        ([Undone("p-1", "rollback", "executed", b'{"proposal":"p-0"}')], "ROLLBACK_OF_ROLLBACK"),
+    ],
+)
+def test_only_what_is_executed_once_can_be_rolled_back(undone, code, catalogue):
+    with pytest.raises(Refused) as refused:
+        basis("rollback", {"proposal": "p-1"}, catalogue, undone)
+    assert refused.value.code == code
+
+
+def test_a_rollback_names_exactly_one_proposal(catalogue):
+    """Else the track of a weak one would open what a strict one has changed."""
+    raw = {"actions": [{"proposal": "p-1"}, {"proposal": "p-2"}]}
+    with pytest.raises(Refused, match="ACTIONS_COUNT"):
+        parse_payload("rollback", raw, catalogue)
+
+
+@pytest.mark.parametrize(
+    ("present", "voters", "approval"),
+    [
+        ({}, 5, Fraction(66, 100)),
+        ({"fiat_unlock.min_yes_voters": 9, "fiat_unlock.approval": "0.75"}, 9, Fraction(3, 4)),
+        # The track's own thresholds are the least.
+        ({"fiat_unlock.min_yes_voters": 1, "fiat_unlock.approval": "0.5"}, 5, Fraction(66, 100)),
+    ],
+)
+def test_unlocking_fiat_takes_what_its_own_values_say(present, voters, approval, catalogue, values):
+    raw = {"feature": "fiat_unlock", "enabled": True}
+    terms = basis("feature_activation", raw, catalogue).terms({**values, **present})
+    assert (terms.min_yes_voters, terms.approval) == (voters, approval)
+    locking = basis("feature_activation", {**raw, "enabled": False}, catalogue)
+    assert locking.terms({**values, **present}) == terms_for(Track.PROTECTED, values)
 
 
 def test_the_default_terms_are_the_table_of_the_seeds(values):
@@ -130,6 +231,7 @@ def test_a_missing_value_is_not_replaced_by_a_guess(values):
         terms_for(Track.ROUTINE, present)
 
 
+@settings(deadline=None)
 @given(st.sampled_from(Track), st.integers(0, 10**50), st.booleans())
 def test_terms_survive_json_exactly(values, track, digits, tie_passes):
     present = {
@@ -168,22 +270,32 @@ DRAFT = {
 
 
 @pytest.fixture
-def draft(registry, values):
-    return lambda **change: check_draft(**{**DRAFT, **change}, registry=registry, values=values)
+def draft(catalogue, values):
+    """A draft, its track and its hours, as creation finds them."""
+
+    def check(*, voting_hours=None, caps_lifted=False, **change):
+        checked = check_draft(**{**DRAFT, **change}, catalogue=catalogue)
+        track = track_of(checked.payload.classes(catalogue))
+        hours = check_voting_hours(voting_hours, track, values, caps_lifted=caps_lifted)
+        return checked, track, hours
+
+    return check
 
 
 def test_a_draft_takes_its_tracks_default_hours(draft):
-    checked = draft()
-    assert (checked.track, checked.voting_hours, checked.reason) == ("routine", 72, "")
-    assert (
-        draft(title="t" * 200, description="d" * 10_000, reason="r" * 2_000).type == "configuration"
-    )
+    checked, track, hours = draft()
+    assert (track, hours, checked.reason) == ("routine", 72, "")
+    longest = {"title": "t" * 200, "description": "d" * 10_000, "reason": "r" * 2_000}
+    checked, _, _ = draft(**longest)
+    assert checked.payload.kind.name == "configuration"
 
 
 @pytest.mark.parametrize(
     ("change", "code"),
     [
-        ({"type": "emergency"}, "UNKNOWN_PROPOSAL_TYPE"),
+        ({"type": "election"}, "UNKNOWN_PROPOSAL_TYPE"),
+        # Its type is looked at first: the rest depends on it.
+        ({"type": None, "title": None}, "UNKNOWN_PROPOSAL_TYPE"),
         ({"title": "t" * 201}, "TEXT_TOO_LONG"),
         ({"title": " "}, "TEXT_BLANK"),
         ({"title": None}, "TEXT_INVALID_TYPE"),
@@ -213,15 +325,32 @@ def test_a_draft_is_refused_by_name(change, code, draft):
 
 @pytest.mark.parametrize("hours", [1, 168])
 def test_voting_hours_are_allowed_up_to_both_ends(hours, draft):
-    assert draft(voting_hours=hours).voting_hours == hours
+    assert draft(voting_hours=hours)[2] == hours
 
 
 def test_a_sandbox_lifts_the_cap_on_voting_hours(draft):
-    assert draft(voting_hours=1_000_000, caps_lifted=True).voting_hours == 1_000_000
+    assert draft(voting_hours=1_000_000, caps_lifted=True)[2] == 1_000_000
 
 
 def test_the_least_hours_of_a_stricter_track_count(draft):
     raw = {"key": "block_reward", "new_value": "1"}
-    assert draft(payload=raw).track is Track.PROTECTED
+    assert draft(payload=raw)[1] is Track.PROTECTED
+    assert draft(payload=raw, voting_hours=72)[2] == 72
     with pytest.raises(Refused, match="protected track allows 72 to 168"):
         draft(payload=raw, voting_hours=71)
+    with pytest.raises(Refused, match="protected track allows 72 to"):
+        draft(payload=raw, voting_hours=71, caps_lifted=True)
+
+
+@pytest.mark.parametrize("hours", [3, 5])
+def test_an_emergency_voting_lasts_four_hours_and_no_other_time(hours, draft):
+    emergency = {"type": "emergency", "payload": {"action": "resume"}}
+    assert draft(**emergency)[1:] == (Track.EMERGENCY, 4)
+    assert draft(**emergency, voting_hours=4)[2] == 4
+    with pytest.raises(Refused, match="emergency track allows 4 to 4"):
+        draft(**emergency, voting_hours=hours)
+
+
+def test_the_default_hours_are_never_fewer_than_the_least(values):
+    present = {**values, "track.routine.voting_hours": 5, "track.routine.voting_hours_least": 9}
+    assert check_voting_hours(None, Track.ROUTINE, present, caps_lifted=False) == 9
