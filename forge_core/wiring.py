@@ -169,13 +169,14 @@ COMMANDS: Final[tuple[JobKind, ...]] = (
         "proposals.create",
         queue="proposals",
         step=partial(creation.create, catalogue=CATALOGUE),
-        claim=100,
+        # Fifty of the largest proposals have to fit into a lease.
+        claim=50,
     ),
     JobKind(
         "proposals.activate",
         queue="proposals",
         step=partial(opening.activate, catalogue=CATALOGUE),
-        claim=100,
+        claim=50,
     ),
     JobKind("proposals.cancel", queue="proposals", step=cancelling.cancel),
     JobKind(

@@ -124,6 +124,8 @@ def _plan_pause(present: Present, hours: int, frame: Frame) -> Planned:
         frame.at + timedelta(hours=hours),
     )
     before = _pause(present)
+    if before is not None and before.until_at >= window.until_at:
+        raise Refused("NO_CHANGE", f"execution is paused until {rfc3339(before.until_at)} already")
     present.write(TARGET, window)
     entry = imposed(window, actor=frame.proposer, at=frame.at, more={"proposal": frame.proposal})
     return Planned(TARGET, _shown(before), _shown(window), (entry,))

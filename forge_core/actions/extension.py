@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from forge_core.actions import setting
 from forge_core.actions.catalogue import Catalogue
 from forge_core.actions.fields import (
     NAME_MOST,
@@ -31,6 +32,7 @@ from forge_core.actions.fields import (
 from forge_core.actions.json_guard import MOST_INTEGER
 from forge_core.actions.kind import Action, ActionKind, Effect, Frame, Planned
 from forge_core.actions.present import Present
+from forge_core.actions.targets import Target, named
 from forge_core.capabilities.declaration import Capability, CapabilityClass, ValueType
 from forge_core.capabilities.extensions import (
     EXTENSION_ADDED,
@@ -138,11 +140,14 @@ class Extend(Action):
 def with_extensions(session: Session, catalogue: Catalogue) -> Catalogue:
     """The catalogue as governance has extended it until now."""
     added = extensions(session)
-    if not added:
+    keys = [capability(one) for one in added if one.kind in ("parameter", "feature")]
+    kinds = [recorded_kind(one) for one in added if one.kind == "proposal_type"]
+    if not keys and not kinds:
         return catalogue
+    # What the code has come to declare since stands; the addition of the same name is hidden by it.
     return catalogue.with_extensions(
-        [capability(one) for one in added if one.kind in ("parameter", "feature")],
-        [recorded_kind(one) for one in added if one.kind == "proposal_type"],
+        [key for key in keys if key.key not in catalogue],
+        [kind for kind in kinds if kind.name not in catalogue.types],
     )
 
 
@@ -182,6 +187,7 @@ def recorded_kind(extension: Extension) -> ActionKind[Any]:
         target=lambda _: None,
         plan=_plan_record,
         undo=_undo_record,
+        rolls=True,
     )
 
 
@@ -246,7 +252,6 @@ def _plan(present: Present, action: Extend, frame: Frame) -> Planned:
     module = action.declaration.get("module")
     if action.kind == "parameter" and module and not _is_module(present, module):
         raise Refused("MODULE_UNKNOWN", f"there is no module {module!r}")
-    present.write(_registers(action), True)
     if action.kind == "module":
         data = {**action.declaration, "proposal": frame.proposal}
         entry = Entry(MODULE_REGISTERED, frame.at, frame.proposer, action.name, data)
@@ -258,7 +263,9 @@ def _plan(present: Present, action: Extend, frame: Frame) -> Planned:
         }
         entry = Entry(EXTENSION_ADDED, frame.at, frame.proposer, action.name, data)
     after = {"kind": action.kind, **action.declaration}
-    return Planned(_target(action), None, after, (entry,))
+    if action.kind == "module":
+        present.write(f"module:{action.name}", True)
+    return Planned(_target(action), None, after, (entry,), {"name": action.name})
 
 
 def _refuse_taken(present: Present, action: Extend) -> None:
@@ -273,16 +280,8 @@ def _refuse_taken(present: Present, action: Extend) -> None:
         }
         known = {one.name for one in extensions(present.session)}
         taken = names[action.kind] or action.name in known
-    # A feature and a parameter may come to one key under two names, in one proposal too.
-    if taken or present.read(_registers(action), lambda _: False):
+    if taken:
         raise Refused("EXTENSION_EXISTS", f"{action.name!r} is registered already")
-
-
-def _registers(action: Extend) -> str:
-    """What an action adds, as later actions of the same plan see it."""
-    if action.kind in ("parameter", "feature"):
-        return f"key:{PREFIX if action.kind == 'feature' else ''}{action.name}"
-    return f"{action.kind}:{action.name}"
 
 
 def _is_module(present: Present, name: str) -> bool:
@@ -291,8 +290,9 @@ def _is_module(present: Present, name: str) -> bool:
 
 def _undo(present: Present, effect: Effect, frame: Frame) -> Planned:
     """Taken out again, unless something came to depend on it: EXTENSION_IN_USE."""
-    present.require_latest(effect)
-    kind, name = effect.after["kind"], effect.target.split(":", 1)[1]
+    version = [named("module", Target.parse(effect.target).id, "version")]
+    present.require_latest(effect, *(version if effect.after["kind"] == "module" else ()))
+    kind, name = effect.after["kind"], effect.way_back["name"]
     key = PREFIX + name if kind == "feature" else name
     used = present.session.execute(_USED, {"key": key, "name": name}).one()
     if (
@@ -321,7 +321,10 @@ def require_version(present: Present, name: str) -> str | None:
 
 
 def _target(action: Extend) -> str:
-    return f"{'module' if action.kind == 'module' else 'extension'}:{action.name}"
+    """What it adds: a feature and a parameter may come to one key under two names."""
+    if action.kind in ("parameter", "feature"):
+        return setting.target(PREFIX + action.name if action.kind == "feature" else action.name)
+    return named("type" if action.kind == "proposal_type" else action.kind, action.name)
 
 
 KIND = ActionKind(

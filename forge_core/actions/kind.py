@@ -88,6 +88,7 @@ class ActionKind(Generic[A]):
     it is locked while they execute. ``census``: it may change who can govern, so the electorate is
     locked before. ``paused``: whether a pause stops it. ``repeats``: whether several actions of
     one proposal may change the same target. ``single``: a proposal carries exactly one.
+    ``rolls``: whether its proposer may choose another electorate than all members by trust.
     """
 
     name: str
@@ -103,3 +104,4 @@ class ActionKind(Generic[A]):
     paused: bool = True
     repeats: bool = False
     single: bool = False
+    rolls: bool = False

@@ -16,6 +16,7 @@ from forge_core.actions.fields import (
 )
 from forge_core.actions.kind import Action, ActionKind, Effect, Frame, Planned
 from forge_core.actions.present import Present, require_still
+from forge_core.actions.targets import Target, named
 from forge_core.capabilities.declaration import CapabilityClass
 from forge_core.capabilities.modules import MODULE_UPDATED, require_module
 from forge_core.errors import Refused
@@ -69,19 +70,17 @@ def _plan_registration(present: Present, action: RegisterOverlay, frame: Frame) 
     manifest = action.model_dump(mode="json", exclude={"overlay"})
     data = {**manifest, "proposal": frame.proposal}
     entry = Entry(REGISTERED, frame.at, frame.proposer, action.overlay, data)
-    return Planned(f"overlay:{action.overlay}", None, manifest, (entry,))
+    return Planned(named("overlay", action.overlay), None, manifest, (entry,))
 
 
 def _undo_registration(present: Present, effect: Effect, frame: Frame) -> Planned:
-    """Taken from the register, as long as it is what was registered."""
-    present.require_latest(effect)
-    id_ = effect.target.removeprefix("overlay:")
+    """Taken from the register, once what was changed about it since is undone."""
+    id_ = Target.parse(effect.target).id
+    present.require_latest(effect, named("overlay", id_, "version"), named("overlay", id_, "trust"))
     overlay = require_overlay(present.session, id_)
     require_still(
         f"the version of {id_}", expected=effect.after["version"], present=overlay.version
     )
-    # Registered overlays begin at SANDBOX: whoever gave it another level is undone first.
-    require_still(f"the trust of {id_}", expected=TrustLevel.SANDBOX, present=overlay.trust)
     data = {"proposal": frame.proposal}
     entry = Entry(DEREGISTERED, frame.at, frame.proposer, id_, data)
     return Planned(effect.target, effect.after, None, (entry,))
@@ -97,7 +96,7 @@ def _undo_update(present: Present, effect: Effect, frame: Frame) -> Planned:
 
 
 def _set_version(present: Present, target: str, expected: str, after: str, frame: Frame) -> Planned:
-    register, id_ = target.removesuffix(":version").split(":", 1)
+    register, _, id_ = Target.parse(target)
     if register == "overlay":
         now, kind = require_overlay(present.session, id_).version, UPDATED
     else:
@@ -108,8 +107,9 @@ def _set_version(present: Present, target: str, expected: str, after: str, frame
 
 
 def _target(action: UpdateVersion) -> str:
-    named = f"module:{action.module}" if action.overlay is None else f"overlay:{action.overlay}"
-    return f"{named}:version"
+    if action.overlay is None:
+        return named("module", str(action.module), "version")
+    return named("overlay", action.overlay, "version")
 
 
 REGISTRATION = ActionKind(
@@ -117,7 +117,7 @@ REGISTRATION = ActionKind(
     trust=TrustLevel.STANDARD,
     model=RegisterOverlay,
     touches=lambda *_: CapabilityClass.ORDINARY,
-    target=lambda action: f"overlay:{action.overlay}",
+    target=lambda action: named("overlay", action.overlay),
     plan=_plan_registration,
     undo=_undo_registration,
 )

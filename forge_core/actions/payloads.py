@@ -22,6 +22,7 @@ from forge_core.errors import Refused
 from forge_core.text import shown
 
 ACTIONS_MOST: Final = 64
+BYTES_MOST: Final = 100_000
 ACTIONS: Final = "actions"
 
 
@@ -72,10 +73,16 @@ class Payload:
         return hashlib.sha256(self.canonical()).hexdigest()
 
 
-def parse_payload(type_: object, raw: object, catalogue: Catalogue) -> Payload:
+def parse_payload(
+    type_: object, raw: object, catalogue: Catalogue, *, bounds: bool = True
+) -> Payload:
     """Return the typed payload, its values canonical and within their declared bounds.
 
-    Each action is held to the limits of ``require_plain_object``, whatever their number.
+    Without ``bounds`` only its shape is looked at: what was executed once is read so, whatever
+    the declarations have become.
+
+    Each action is held to the limits of ``require_plain_object``, and all together to 100,000
+    bytes.
 
     Raises ``Refused``: what ``require_plain_object`` raises, PAYLOAD_UNKNOWN_KEY,
     PAYLOAD_MISSING_KEY, PAYLOAD_WRONG_TYPE, ACTIONS_COUNT, ACTIONS_CONFLICT, UNKNOWN_CAPABILITY,
@@ -85,7 +92,9 @@ def parse_payload(type_: object, raw: object, catalogue: Catalogue) -> Payload:
     given = _actions(raw)
     if kind.single and len(given) > 1:
         raise Refused("ACTIONS_COUNT", f"{kind.name} is the one action itself, never several")
-    payload = Payload(kind, tuple(_parse(kind, one, catalogue) for one in given))
+    payload = Payload(kind, tuple(_parse(kind, one, catalogue, bounds=bounds) for one in given))
+    if len(given) > 1 and len(payload.canonical()) > BYTES_MOST:
+        raise Refused("PAYLOAD_TOO_LARGE", f"the actions have more than {BYTES_MOST:,} bytes")
     targets = [t for action in payload.actions if (t := kind.target(action)) is not None]
     if not kind.repeats and len(set(targets)) < len(targets):
         twice = next(target for target in targets if targets.count(target) > 1)
@@ -110,7 +119,9 @@ def _actions(raw: object) -> Sequence[dict[str, Any]]:
     return [require_plain_object(one) for one in listed]
 
 
-def _parse(kind: ActionKind[Any], plain: dict[str, Any], catalogue: Catalogue) -> Action:
+def _parse(
+    kind: ActionKind[Any], plain: dict[str, Any], catalogue: Catalogue, *, bounds: bool
+) -> Action:
     declared = plain.get("type")
     if "type" in plain and "type" not in kind.model.model_fields and declared != kind.name:
         raise Refused(
@@ -122,8 +133,7 @@ def _parse(kind: ActionKind[Any], plain: dict[str, Any], catalogue: Catalogue) -
         action: Action = kind.model.model_validate(plain)
     except ValidationError as error:
         raise _refusal(kind, error) from error
-    checked: Action = kind.check(catalogue, action)
-    return checked
+    return kind.check(catalogue, action) if bounds else action
 
 
 def _refusal(kind: ActionKind[Any], error: ValidationError) -> Refused:

@@ -51,4 +51,6 @@ KIND = ActionKind(
     target=lambda _: None,
     plan=_plan,
     undo=_undo,
+    # A text changes nothing by itself, so whoever votes on it may be chosen.
+    rolls=True,
 )

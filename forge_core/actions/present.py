@@ -22,7 +22,7 @@ Row = TypeVar("Row")
 # Two proposals of one target execute one after the other, so their times tell the order.
 _LATEST = text("""
     SELECT proposal_id, action FROM effects AS done
-    WHERE target = :target AND direction = 'apply' AND NOT EXISTS (
+    WHERE target = ANY(:targets) AND direction = 'apply' AND NOT EXISTS (
         SELECT FROM effects AS undone
         WHERE undone.proposal_id = done.proposal_id AND undone.action = done.action
             AND undone.direction = 'undo'
@@ -88,9 +88,10 @@ class Present:
         self.write("version", version)
         return version
 
-    def require_latest(self, effect: Effect) -> None:
-        """``STALE_VALUE`` unless the last change of the effect's target is this very one."""
-        row = self.session.execute(_LATEST, {"target": effect.target}).one_or_none()
+    def require_latest(self, effect: Effect, *others: str) -> None:
+        """``STALE_VALUE`` unless the last change of its target, and of ``others``, is this one."""
+        given = {"targets": [effect.target, *others]}
+        row = self.session.execute(_LATEST, given).one_or_none()
         if row is None or (row.proposal_id, row.action) != (effect.proposal, effect.index):
             raise Refused(
                 "STALE_VALUE",

@@ -10,6 +10,7 @@ from forge_core.actions.catalogue import Catalogue
 from forge_core.actions.fields import NAME_MOST, switch_field, text_field
 from forge_core.actions.kind import Action, ActionKind, Effect, Frame, Planned
 from forge_core.actions.present import Present, require_still
+from forge_core.actions.targets import Target, named
 from forge_core.capabilities.declaration import Capability, CapabilityClass, Value
 from forge_core.capabilities.features import FIAT_UNLOCK, PREFIX
 from forge_core.capabilities.values import SETTING_CHANGED, SETTING_RESTORED, Setting
@@ -114,7 +115,7 @@ def plan_value(present: Present, frame: Frame, key: str, new: object) -> Planned
 
 def undo_value(present: Present, effect: Effect, frame: Frame) -> Planned:
     """The value before, and whoever had written that; only while nobody has changed it since."""
-    key = effect.target.removeprefix("setting:")
+    key = Target.parse(effect.target).id
     declared = present.catalogue.get(key)
     now = present.setting(key)
     present.require_latest(effect)
@@ -143,7 +144,7 @@ def undo_value(present: Present, effect: Effect, frame: Frame) -> Planned:
 
 def target(key: str) -> str:
     """What proposals on one key have in common."""
-    return f"setting:{key}"
+    return named("setting", key)
 
 
 def _plan_set(present: Present, action: SetValue, frame: Frame) -> Planned:
@@ -156,7 +157,16 @@ def _plan_set(present: Present, action: SetValue, frame: Frame) -> Planned:
 def _plan_switch(present: Present, action: SwitchFeature, frame: Frame) -> Planned:
     if action.key == FIAT_UNLOCK and action.enabled:
         _require_open(present)
+    # Whoever proposed to switch it expected it the other way.
+    now = present.setting(action.key).value
+    require_still(action.key, expected=not action.enabled, present=now)
     return plan_value(present, frame, action.key, action.enabled)
+
+
+def _complete_switch(present: Present, action: SwitchFeature) -> SwitchFeature:
+    if present.setting(action.key).value == action.enabled:
+        raise Refused("NO_CHANGE", f"{action.key} is {shown(action.enabled)} already")
+    return action
 
 
 def _require_open(present: Present) -> None:
@@ -208,4 +218,5 @@ FEATURE_ACTIVATION = ActionKind(
     plan=_plan_switch,
     undo=undo_value,
     check=_check_switch,
+    complete=_complete_switch,
 )

@@ -10,6 +10,7 @@ from forge_core.actions.catalogue import Catalogue
 from forge_core.actions.fields import id_field, level_field, role_field, switch_field
 from forge_core.actions.kind import Action, ActionKind, Effect, Frame, Planned
 from forge_core.actions.present import Present, require_still
+from forge_core.actions.targets import Target, named
 from forge_core.capabilities.declaration import CapabilityClass
 from forge_core.errors import Refused
 from forge_core.ledger.entries import Entry
@@ -52,11 +53,9 @@ class ChangeRole(Action):
 
 
 def _target(action: AdjustTrust) -> str:
-    return (
-        f"overlay:{action.overlay}:trust"
-        if action.member is None
-        else f"member:{action.member}:level"
-    )
+    if action.member is None:
+        return named("overlay", str(action.overlay), "trust")
+    return named("member", action.member, "level")
 
 
 def _plan(present: Present, action: AdjustTrust, frame: Frame) -> Planned:
@@ -71,8 +70,8 @@ def _plan(present: Present, action: AdjustTrust, frame: Frame) -> Planned:
 def _undo(present: Present, effect: Effect, frame: Frame) -> Planned:
     """The level before. CORE, which no proposal gives, is given back to whom it was taken from."""
     present.require_latest(effect)
-    kind, id_, _ = _parts(effect.target)
-    if kind == "overlay":
+    register, _, id_ = Target.parse(effect.target)
+    if register == "overlay":
         overlay = require_overlay(present.session, id_)
         require_still(effect.target, expected=effect.after, present=overlay.trust)
         return _set_overlay(overlay, effect.before, frame)
@@ -102,7 +101,8 @@ def _move(
         cause=cause,
         at=frame.at,
     )
-    return Planned(f"member:{member.id}:level", member.level.value, after.value, (entry,))
+    target = named("member", member.id, "level")
+    return Planned(target, member.level.value, after.value, (entry,))
 
 
 def _plan_overlay(present: Present, id_: str, action: AdjustTrust, frame: Frame) -> Planned:
@@ -114,7 +114,7 @@ def _plan_overlay(present: Present, id_: str, action: AdjustTrust, frame: Frame)
 def _set_overlay(overlay: OverlayNow, after: str, frame: Frame) -> Planned:
     data = {"before": overlay.trust, "after": after, "proposal": frame.proposal}
     entry = Entry(TRUST_CHANGED, frame.at, frame.proposer, overlay.id, data)
-    return Planned(f"overlay:{overlay.id}:trust", overlay.trust, after, (entry,))
+    return Planned(named("overlay", overlay.id, "trust"), overlay.trust, after, (entry,))
 
 
 def _plan_role(present: Present, action: ChangeRole, frame: Frame) -> Planned:
@@ -124,11 +124,12 @@ def _plan_role(present: Present, action: ChangeRole, frame: Frame) -> Planned:
 
 def _undo_role(present: Present, effect: Effect, frame: Frame) -> Planned:
     present.require_latest(effect)
-    _, id_, role = _parts(effect.target)
+    _, aspect, id_ = Target.parse(effect.target)
+    role = Role(str(aspect))
     holds = role in present.member(id_).roles
     require_still(effect.target, expected=effect.after, present=holds)
     _refuse_own_role(frame, id_, holds=effect.before)
-    return _set_role(present, id_, Role(role), frame, holds=effect.before)
+    return _set_role(present, id_, role, frame, holds=effect.before)
 
 
 def _refuse_own_role(frame: Frame, member: str, *, holds: bool) -> None:
@@ -139,7 +140,7 @@ def _refuse_own_role(frame: Frame, member: str, *, holds: bool) -> None:
 def _set_role(present: Present, id_: str, role: Role, frame: Frame, *, holds: bool) -> Planned:
     member = present.member(id_)
     if (role in member.roles) == holds:
-        raise Refused("NO_CHANGE", f"{id_!r} {'has' if holds else 'does not have'} the role {role}")
+        raise Refused("STALE_VALUE", _stands(id_, role, holds=holds))
     if role is Role.REVIEWER:
         change = 1 if holds else -1
         present.write("census", present.census().with_reviewers(member.level, change))
@@ -148,14 +149,17 @@ def _set_role(present: Present, id_: str, role: Role, frame: Frame, *, holds: bo
     kind = ROLE_GRANTED if holds else ROLE_WITHDRAWN
     data = {"role": role.value, "proposal": frame.proposal}
     entry = Entry(kind, frame.at, frame.proposer, id_, data)
-    return Planned(f"role:{id_}:{role.value}", not holds, holds, (entry,))
+    return Planned(named("role", id_, role.value), not holds, holds, (entry,))
 
 
-def _parts(target: str) -> tuple[str, str, str]:
-    """An id may have colons of its own; what stands before and after it has none."""
-    kind, rest = target.split(":", 1)
-    id_, last = rest.rsplit(":", 1)
-    return kind, id_, last
+def _complete_role(present: Present, action: ChangeRole) -> ChangeRole:
+    if (action.role in present.member(action.member).roles) == action.holds:
+        raise Refused("NO_CHANGE", _stands(action.member, action.role, holds=action.holds))
+    return action
+
+
+def _stands(id_: str, role: Role, *, holds: bool) -> str:
+    return f"{id_!r} {'has' if holds else 'does not have'} the role {role} already"
 
 
 def _touches(_catalogue: Catalogue, _action: AdjustTrust) -> CapabilityClass:
@@ -178,8 +182,9 @@ ROLE_CHANGE = ActionKind(
     trust=TrustLevel.CORE,
     model=ChangeRole,
     touches=lambda *_: CapabilityClass.RULE,
-    target=lambda action: f"role:{action.member}:{action.role.value}",
+    target=lambda action: named("role", action.member, action.role.value),
     plan=_plan_role,
     undo=_undo_role,
+    complete=_complete_role,
     census=True,
 )

@@ -32,6 +32,8 @@ a document of a pydantic model as an object."""
 Model = type[BaseModel]
 
 KEY_MOST: Final = 200
+DOCUMENT_MOST: Final = 4_000
+INTEGER_MOST: Final = 2**53 - 1
 _KEY: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)*", re.ASCII)
 
 
@@ -121,15 +123,21 @@ class Capability:
             bounds = None if self.least is None else (self._size(self.least), self._size(self.most))
             if bounds is not None and bounds[0] > bounds[1]:
                 raise ValueError(f"{self.key}: least is more than most")
+            if self.type == "integer" and max(abs(bound) for bound in bounds or ()) > INTEGER_MOST:
+                raise ValueError(f"{self.key}: JSON carries whole numbers up to 2^53 - 1 exactly")
             object.__setattr__(self, "_bounds", bounds)
             object.__setattr__(self, "default", self.check(self.default))
+            if self.check(self.default) != self.default:
+                raise ValueError(
+                    f"{self.key}: its canonical default is another one when read again"
+                )
         except Refused as refusal:
             raise ValueError(f"{self.key}: its default is refused: {refusal.message}") from refusal
 
     def check(self, value: object, *, name: str | None = None) -> Value:
         """Return ``value`` in its canonical JSON form; ``name`` is what messages call it.
 
-        Raises ``Refused`` VALUE_TYPE, NUMBER_INVALID or VALUE_OUT_OF_RANGE.
+        Raises ``Refused`` VALUE_TYPE, NUMBER_INVALID, VALUE_OUT_OF_RANGE or VALUE_TOO_LARGE.
         """
         name = name or self.key
         if self.model is not None:
@@ -190,7 +198,10 @@ class Capability:
     @staticmethod
     def _document(checked: BaseModel) -> dict[str, Any]:
         # A payload carries no null, so what is absent stays absent.
-        document: dict[str, Any] = checked.model_dump(mode="json", exclude_none=True)
+        document: dict[str, Any] = checked.model_dump(mode="json", exclude_none=True, by_alias=True)
+        if len(json.dumps(document)) > DOCUMENT_MOST:
+            # A proposal carries the value before and the new one.
+            raise Refused("VALUE_TOO_LARGE", f"a document has at most {DOCUMENT_MOST:,} bytes")
         return document
 
     def _check_bounds(self, name: str, number: Fraction | int | datetime, given: object) -> None:

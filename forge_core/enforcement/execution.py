@@ -19,16 +19,16 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from forge_core.actions.catalogue import Catalogue
-from forge_core.actions.emergency import TARGET as WINDOWS
-from forge_core.actions.extension import with_extensions
 from forge_core.actions.kind import Frame
 from forge_core.actions.payloads import Payload, parse_payload
 from forge_core.actions.planning import Step, plan
 from forge_core.actions.present import Present
-from forge_core.actions.rollback import ROLLBACK, Undone, undone_proposals
+from forge_core.actions.rollback import undone_proposals
+from forge_core.actions.targets import Target
 from forge_core.capabilities.declaration import Change
 from forge_core.clock import forge_now
 from forge_core.database import describe, is_retryable, run
+from forge_core.enforcement.claiming import Held, hold
 from forge_core.enforcement.holding import is_stopped
 from forge_core.enforcement.limits import held_open, time_limit
 from forge_core.enforcement.outbox import hand_over
@@ -37,13 +37,11 @@ from forge_core.errors import Refused
 from forge_core.failpoints import reach
 from forge_core.jobs.kinds import Job, Outcome
 from forge_core.ledger.entries import Entry, EntryKind, append, keep_texts
-from forge_core.locks import lock_name, share_name
-from forge_core.members.electorate import lock_version
 from forge_core.proposals.basis import basis_of, undone_by
 from forge_core.proposals.creation import with_commitments
 from forge_core.proposals.expiry import EXPIRED, is_expired
 from forge_core.proposals.lifecycle import Status, execution_due
-from forge_core.proposals.locking import LockedProposal, lock_proposals, require_proposal
+from forge_core.proposals.locking import LockedProposal, lock_proposals
 
 EXECUTED = EntryKind.of(
     "proposal.executed",
@@ -99,10 +97,15 @@ _KNOWN = text("""
     SELECT commitment FROM texts WHERE commitment = ANY(:given)
     UNION ALL SELECT commitment FROM erasures WHERE commitment = ANY(:given)
 """)
-_PROPOSAL = text("""
-    SELECT type, payload, predecessor,
-        array(SELECT target FROM proposal_targets WHERE proposal_id = id ORDER BY target) AS targets
-    FROM proposals WHERE id = :id
+_CREATED = text("""
+    SELECT convert_from(body, 'UTF8')::jsonb -> 'data' ->> 'payload_hash' FROM ledger_entries
+    WHERE subject = :id AND kind = 'proposal.created'
+""")
+_RECORDED = text("""
+    SELECT EXISTS (
+        SELECT FROM ledger_entries WHERE subject = :id AND kind = 'execution.refused'
+            AND convert_from(body, 'UTF8')::jsonb -> 'data' = CAST(:data AS jsonb)
+    )
 """)
 
 
@@ -114,62 +117,29 @@ def execute(session: Session, jobs: Sequence[Job], *, catalogue: Catalogue) -> l
     may not be executed changes nothing and is recorded.
     """
     (job,) = jobs
-    id_ = job.payload.get("proposal_id")
-    catalogue = with_extensions(session, catalogue)
     try:
-        proposal, others = _lock(session, id_, catalogue)
+        held = hold(session, job.payload.get("proposal_id"), catalogue)
     except Refused as refusal:
         return [Outcome.refused(refusal)]
-    now = forge_now(session)
+    proposal, now = held.proposal, held.now
     if proposal.status is Status.QUEUED and is_expired(session, proposal, now):
         append(session, [Entry(EXPIRED, now, "rule:grace", proposal.id, {"was": "queued"})])
         return [Outcome.failed("EXPIRED", "the grace period after eta is over")]
     try:
-        _check(session, proposal, others, now)
+        _check(session, held)
     except Refused as refusal:
-        data = {"code": refusal.code, "status": proposal.status.value, "by": job.actor}
-        append(session, [Entry(ATTEMPT_REFUSED, now, "rule:execution", proposal.id, data)])
+        _record_attempt(session, held, refusal.code, job.actor)
         return [Outcome.refused(refusal)]
-    return [_apply(session, proposal, catalogue, now)]
+    return [_apply(session, held)]
 
 
-def _lock(
-    session: Session, id_: object, catalogue: Catalogue
-) -> tuple[LockedProposal, dict[str, LockedProposal]]:
-    """Electorate, proposals ascending, targets: whoever waits for one of them changes none yet.
-
-    Type, payload and targets of a proposal never change, so they may be read before.
-    """
-    row = session.execute(_PROPOSAL, {"id": id_}).one_or_none() if isinstance(id_, str) else None
-    if row is None:
-        require_proposal({}, id_)
-    assert row is not None  # noqa: S101  # refused above
-    undone = undone_proposals(session, _undoes(row.payload)) if row.type == ROLLBACK else {}
-    if any(_needs_electorate(catalogue, type_) for type_ in (row.type, *_types(undone))):
-        lock_version(session)
-    locked = lock_proposals(session, [id_, row.predecessor, *undone])
-    # A window that is being imposed comes wholly before or wholly after this execution.
-    for name in sorted({*row.targets, WINDOWS}):
-        hold = lock_name if name in row.targets else share_name
-        hold(session, name)
-    return require_proposal(locked, id_), locked
-
-
-def _undoes(payload: bytes) -> list[str]:
-    """What a rollback names; nothing, where the payload is not what was proposed any more."""
-    try:
-        named = json.loads(bytes(payload))["proposal"]
-    except (ValueError, TypeError, KeyError):
-        return []
-    return [named] if isinstance(named, str) else []
-
-
-def _types(undone: dict[str, Undone]) -> list[str]:
-    return [one.type for one in undone.values()]
-
-
-def _needs_electorate(catalogue: Catalogue, type_: str) -> bool:
-    return type_ in catalogue.types and catalogue.kind(type_).census
+def _record_attempt(session: Session, held: Held, code: str, actor: str) -> None:
+    """Once for each reason and whoever it was: a flood of attempts is no flood of entries."""
+    proposal = held.proposal
+    data = {"code": code, "status": proposal.status.value, "by": actor}
+    known = {"id": proposal.id, "data": json.dumps(data)}
+    if not session.execute(_RECORDED, known).scalar_one():
+        append(session, [Entry(ATTEMPT_REFUSED, held.now, "rule:execution", proposal.id, data)])
 
 
 _NOT_QUEUED = {
@@ -181,13 +151,9 @@ _NOT_QUEUED = {
 }
 
 
-def _check(
-    session: Session,
-    proposal: LockedProposal,
-    others: dict[str, LockedProposal],
-    now: datetime,
-) -> None:
+def _check(session: Session, held: Held) -> None:
     """Everything that has to be true, from what is stored and not from how it got here (INV-27)."""
+    proposal, now = held.proposal, held.now
     if proposal.status in _NOT_QUEUED:
         raise Refused(*_NOT_QUEUED[proposal.status])
     if (proposal.decision or {}).get("outcome") != "approved":
@@ -200,7 +166,7 @@ def _check(
     if not execution_due(now, proposal.eta):
         raise Refused("TIMELOCK_ACTIVE", f"the timelock ends at {proposal.eta.isoformat()}")
     if proposal.predecessor is not None:
-        first = others.get(proposal.predecessor)
+        first = held.others.get(proposal.predecessor)
         if first is None or first.status is not Status.EXECUTED:
             raise Refused(
                 "PREDECESSOR_NOT_EXECUTED", f"{proposal.predecessor} has to be executed before"
@@ -209,13 +175,12 @@ def _check(
         raise Refused("EXECUTION_HELD", "a freeze or a pause is in force")
 
 
-def _apply(
-    session: Session, proposal: LockedProposal, catalogue: Catalogue, now: datetime
-) -> Outcome:
+def _apply(session: Session, held: Held) -> Outcome:
+    proposal, catalogue, now = held.proposal, held.catalogue, held.now
     started = time.monotonic_ns()
     try:
         with session.begin_nested():
-            _require_unchanged(proposal)
+            _require_unchanged(session, proposal)
             payload = parse_payload(proposal.type, json.loads(proposal.payload), catalogue)
             _require_same_track(session, proposal, payload, catalogue)
             payload = _committed(session, payload)
@@ -241,27 +206,34 @@ def _apply(
 
 def _run_hooks(session: Session, proposal: str, steps: Sequence[Step]) -> None:
     """What the platform's declarations do with the change: in this transaction, and after it."""
-    for index, step in enumerate(steps):
-        declared = step.planned.capability
-        if declared is None:
-            continue
-        undoes = step.undoes
-        change = Change(
-            session=session,
-            key=declared.key,
-            before=step.planned.before,
-            after=step.planned.after,
-            proposal=proposal,
-            origin=proposal if undoes is None else undoes.proposal,
-            action=index if undoes is None else undoes.index,
-            direction="apply" if undoes is None else "undo",
-        )
-        hook = declared.apply if undoes is None else declared.undo
-        if hook is not None:
-            with time_limit(HOOK_SECONDS, declared.key), held_open(session):
+    changes = [
+        (step.planned.capability, _change(session, proposal, index, step))
+        for index, step in enumerate(steps)
+        if step.planned.capability is not None
+    ]
+    # All of them together have the time: a lease has to outlast several executions.
+    with time_limit(HOOK_SECONDS, proposal), held_open(session):
+        for declared, change in changes:
+            hook = declared.apply if change.direction == "apply" else declared.undo
+            if hook is not None:
                 hook(change)
+    for declared, change in changes:
         if declared.deliver is not None:
             hand_over(session, change)
+
+
+def _change(session: Session, proposal: str, index: int, step: Step) -> Change:
+    undoes = step.undoes
+    return Change(
+        session=session,
+        key=Target.parse(step.planned.target).id,
+        before=step.planned.before,
+        after=step.planned.after,
+        proposal=proposal,
+        origin=proposal if undoes is None else undoes.proposal,
+        action=index if undoes is None else undoes.index,
+        direction="apply" if undoes is None else "undo",
+    )
 
 
 def _record(
@@ -309,9 +281,10 @@ def _committed(session: Session, payload: Payload) -> Payload:
     return payload if known.issuperset(given) else with_commitments(session, payload)[0]
 
 
-def _require_unchanged(proposal: LockedProposal) -> None:
-    """What is executed is byte for byte what was voted on."""
-    if hashlib.sha256(proposal.payload).hexdigest() != proposal.payload_hash:
+def _require_unchanged(session: Session, proposal: LockedProposal) -> None:
+    """What is executed is byte for byte what was voted on: the ledger has its hash (INV-33)."""
+    proposed = session.execute(_CREATED, {"id": proposal.id}).scalar_one_or_none()
+    if hashlib.sha256(proposal.payload).hexdigest() != proposed:
         raise Refused("PAYLOAD_HASH_MISMATCH", "the payload is not the one that was voted on")
 
 

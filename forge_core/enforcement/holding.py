@@ -24,7 +24,8 @@ from forge_core.text import require_text
 FREEZE_MOST = timedelta(days=14)
 BEGIN_MOST = timedelta(days=90)
 
-# What a window in force does not stop: emergencies and rollbacks in a pause, broken glass.
+# What a window in force does not stop: emergencies and rollbacks in a pause, and whatever two
+# guardians broke the glass for while it was in force.
 _STOPPED = """
     EXISTS (
         SELECT FROM execution_windows AS held
@@ -33,7 +34,7 @@ _STOPPED = """
             AND NOT EXISTS (
                 SELECT FROM joint_actions
                 WHERE joint_actions.kind = 'break_glass' AND status = 'done'
-                    AND subject = waiting.id
+                    AND subject = waiting.id AND confirmed_at >= held.from_at
             )
     )
 """

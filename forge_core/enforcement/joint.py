@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from forge_core.actions.catalogue import Catalogue
 from forge_core.actions.self_brick import refuse_to_brick
+from forge_core.actions.windows import windows
 from forge_core.capabilities.values import present_values
 from forge_core.clock import forge_now, rfc3339
 from forge_core.errors import Refused
@@ -115,6 +116,7 @@ def propose(session: Session, jobs: Sequence[Job]) -> list[Outcome]:
         kind = _kind(job.payload.get("kind"))
         subject = require_id("subject", job.payload.get("subject"))
         reason = require_text("reason", job.payload.get("reason"), least=1, most=REASON_MOST)
+        _require_power(session, kind, subject, job.actor)
         lock_name(session, f"joint:{kind}:{subject}")
         now = forge_now(session)
         _require_power(session, kind, subject, job.actor)
@@ -157,6 +159,8 @@ def confirm(session: Session, jobs: Sequence[Job], *, catalogue: Catalogue) -> l
             data = {"status": "confirmed", "due_at": rfc3339(now + SEAT_TIMELOCK)}
         elif action.kind is JointKind.BREAK_GLASS:
             require_proposal(locked, action.subject).require(Status.QUEUED)
+            if not any(window.holds(now) for window in windows(session, now)):
+                raise Refused("NOT_HELD", "no window is in force; there is no glass to break")
         else:
             entries = [
                 _moved(
@@ -217,8 +221,7 @@ def _fill(
 ) -> None:
     try:
         for name in (action.proposed_by, str(action.confirmed_by)):
-            _require_power(session, action.kind, action.subject, name)
-        _require_sense(session, action.kind, action.subject)
+            _require_still_core(session, name)
         actor = action.proposed_by
         entry = _moved(session, action, TrustLevel.CORE, version, actor, now, catalogue)
     except Refused as refusal:
@@ -243,6 +246,8 @@ def _moved(  # the change and what it is checked against
         raise Refused("MEMBER_UNKNOWN", f"there is no member {action.subject!r}")
     if member.level is after:
         raise Refused("NO_CHANGE", f"{member.id!r} is at {after} already")
+    if after is TrustLevel.CORE and (not member.active or member.level is TrustLevel.QUARANTINE):
+        raise Refused("MEMBER_QUARANTINED", f"{member.id!r} cannot take a seat now")
     census, values = present_census(session), present_values(session, catalogue)
     refuse_to_brick(census, values, census.moved(member.level, after, member.roles), values)
     return level_changed(
@@ -294,6 +299,13 @@ def _require_standing(kind: JointKind, member: MemberNow) -> None:
             raise Refused("POWER_MISSING", "a CORE seat is the business of CORE members")
     elif Role.GUARDIAN not in member.roles:
         raise Refused("POWER_MISSING", f"a {kind} takes two members with the role guardian")
+
+
+def _require_still_core(session: Session, name: str) -> None:
+    """A restriction is one operator's: it delays commands, and undoes no decision of two."""
+    member = members_now(session, [name]).get(name)
+    if member is None or not member.active or member.level is not TrustLevel.CORE:
+        raise Refused("POWER_MISSING", f"{name!r} is no CORE member any more")
 
 
 def _require_sense(session: Session, kind: JointKind, subject: str) -> None:

@@ -22,7 +22,7 @@ from forge_core.errors import Refused
 from forge_core.failpoints import reach
 from forge_core.jobs.lifecycle import back_off
 from forge_core.jobs.record import wake
-from forge_core.ledger.entries import Entry, EntryKind, append
+from forge_core.ledger.entries import Entry, EntryKind, append, keep_texts
 
 DELIVER = "enforcement.deliver"
 LEASE = timedelta(seconds=30)
@@ -30,7 +30,7 @@ DELIVERY_SECONDS = 10.0
 ATTEMPTS_MOST = 12
 
 DELIVERED = EntryKind.of("effect.delivered")
-UNDELIVERABLE = EntryKind.of("effect.undeliverable")
+UNDELIVERABLE = EntryKind.of("effect.undeliverable", texts=("message",))
 
 _INSERT = text("""
     INSERT INTO outbox (proposal_id, action, direction, capability, before, after)
@@ -69,7 +69,8 @@ _REVIVE = text("""
     WHERE proposal_id || '/' || action || '/' || direction = :effect AND state = 'dead'
         AND NOT EXISTS (
             SELECT FROM outbox AS later
-            WHERE later.capability = outbox.capability AND later.state = 'delivered'
+            WHERE later.capability = outbox.capability
+                AND (later.state = 'delivered' OR (later.state = 'pending' AND later.attempt > 0))
                 AND later.created_at > outbox.created_at
         )
     RETURNING 1
@@ -159,7 +160,8 @@ def _end(
     ended = run(session, _FINISH, **_named(row), state=state, message=message)
     if not ended:
         return  # its lease ran out: whoever has it now says what became of it
-    data = {"effect": effect_key(row), "attempts": row.attempt, "message": message}
+    said = None if message is None else keep_texts(session, message)[0]
+    data = {"effect": effect_key(row), "attempts": row.attempt, "message": said}
     append(session, [Entry(kind, forge_now(session), "rule:outbox", str(row.proposal_id), data)])
 
 

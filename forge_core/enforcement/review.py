@@ -57,7 +57,12 @@ SIGNED_OFF = EntryKind.of(
 )
 
 _REVIEWS = text("""
-    SELECT member_id, approves, weight FROM reviews WHERE proposal_id = :id ORDER BY member_id
+    SELECT member_id, approves, weight FROM reviews
+    WHERE proposal_id = :id AND (NOT :standing OR EXISTS (
+        SELECT FROM members JOIN member_roles AS held ON held.member_id = id AND role = 'reviewer'
+        WHERE id = reviews.member_id AND active AND level IN ('CORE', 'TRUSTED')
+    ))
+    ORDER BY member_id
 """)
 _SIGNED = text("SELECT member_id FROM sign_offs WHERE proposal_id = :id")
 # Ballots that the decision set aside, and those without weight, are nobody's yes.
@@ -69,6 +74,9 @@ _YES_VOTERS = text("""
                 jsonb_array_elements(decision -> 'set_aside' -> 'ballots') AS aside
             WHERE id = :id
         )
+        AND (NOT :standing OR member_id NOT IN (
+            SELECT id FROM members WHERE level = 'QUARANTINE' OR NOT active
+        ))
     ORDER BY member_id COLLATE "C"
 """)
 _ABLE = text("""
@@ -81,13 +89,20 @@ Decide = Callable[[Session, Job, LockedProposal, MemberNow, datetime], None]
 
 
 def gates_of(session: Session, proposal: LockedProposal) -> Gates:
-    """The gates of a decided proposal as they stand."""
-    reviews = run(session, _REVIEWS, id=proposal.id)
+    """The gates of a decided proposal.
+
+    While they are open only those count who may still review or sign off; once it is queued, what
+    had completed them.
+    """
+    given = {"id": proposal.id, "standing": proposal.status is Status.APPROVED}
+    reviews = run(session, _REVIEWS, **given)
+    yes_voters = tuple(row.member_id for row in run(session, _YES_VOTERS, **given))
+    signed = {row.member_id for row in run(session, _SIGNED, id=proposal.id)}
     return Gates(
         proposal.terms,
         tuple(Review(row.member_id, row.approves, Fraction(row.weight)) for row in reviews),
-        tuple(row.member_id for row in run(session, _YES_VOTERS, id=proposal.id)),
-        frozenset(row.member_id for row in run(session, _SIGNED, id=proposal.id)),
+        yes_voters,
+        frozenset(signed.intersection(yes_voters)),
     )
 
 

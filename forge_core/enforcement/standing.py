@@ -27,8 +27,9 @@ _WAITED = frozenset({Status.QUEUED, Status.FAILED})
 
 _PREDECESSORS = text("SELECT id, status FROM proposals WHERE id = ANY(:ids)")
 _GLASS = text("""
-    SELECT subject FROM joint_actions
+    SELECT subject, max(confirmed_at) AS broken_at FROM joint_actions
     WHERE kind = 'break_glass' AND status = 'done' AND subject = ANY(:ids)
+    GROUP BY subject
 """)
 
 
@@ -44,14 +45,15 @@ def standings(
     begins = [proposal.eta for proposal in proposals if proposal.eta is not None]
     known = windows(session, min([now, *(as_utc(eta) for eta in begins)]))
     first = _statuses(session, [p.predecessor for p in proposals if p.predecessor is not None])
-    glass = {row.subject for row in run(session, _GLASS, ids=[p.id for p in proposals])}
+    rows = run(session, _GLASS, ids=[p.id for p in proposals])
+    glass = {row.subject: as_utc(row.broken_at) for row in rows}
     return {
         proposal.id: _standing(
             session,
             proposal,
             now,
             known,
-            [w for w in known if proposal.id not in glass and _stops(catalogue, proposal, w)],
+            [w for w in known if _stops(catalogue, proposal, w, glass.get(proposal.id))],
             first,
         )
         for proposal in proposals
@@ -155,7 +157,12 @@ def may_run_at(eta: datetime | None, now: datetime, stopping: Sequence[Window]) 
     return at
 
 
-def _stops(catalogue: Catalogue, proposal: LockedProposal, window: Window) -> bool:
+def _stops(
+    catalogue: Catalogue, proposal: LockedProposal, window: Window, broken_at: datetime | None
+) -> bool:
+    """The same as ``holding`` asks of the database."""
+    if broken_at is not None and broken_at >= window.from_at:
+        return False
     known = proposal.type in catalogue.types
     return window.kind != "pause" or not known or catalogue.kind(proposal.type).paused
 

@@ -21,16 +21,20 @@ ACTOR: Final = "rule:fiat_unlock"
 AUTOMATIC_AT: Final = "fiat_unlock.automatic_at"
 
 
+_DECIDED = text("SELECT EXISTS (SELECT FROM effects WHERE target = :target)")
+
+
 def unlock(session: Session, jobs: Sequence[Job], *, catalogue: Catalogue) -> list[Outcome]:
-    """The step of ``features.unlock``. What anybody has decided about the feature stands.
+    """The step of ``features.unlock``. What was ever decided about the feature, and undone, stands.
 
     Running it twice changes nothing: the first time leaves a value behind.
     """
     lock_name(session, target(FIAT_UNLOCK))
     now = forge_now(session)
     setting = present_setting(session, catalogue, FIAT_UNLOCK)
+    decided = session.execute(_DECIDED, {"target": target(FIAT_UNLOCK)}).scalar_one()
     automatic_at = present_setting(session, catalogue, AUTOMATIC_AT).value
-    if setting.writer is None and rfc3339(now) >= str(automatic_at):
+    if setting.writer is None and not decided and rfc3339(now) >= str(automatic_at):
         data = {"before": setting.value, "after": True, "proposal": ACTOR}
         append(session, [Entry(SETTING_CHANGED, now, ACTOR, FIAT_UNLOCK, data)])
     return [Outcome.done() for _ in jobs]
@@ -46,6 +50,7 @@ def due(catalogue: Catalogue) -> Derivation:
             SELECT 'features.unlock', 'unlock:fiat_unlock', false, '{{}}', 'system'
             FROM instance
             WHERE NOT EXISTS (SELECT FROM setting_values WHERE key = '{FIAT_UNLOCK}')
+                AND NOT EXISTS (SELECT FROM effects WHERE target = '{target(FIAT_UNLOCK)}')
                 AND forge_now() >= CAST(coalesce(
                     (SELECT value #>> '{{}}' FROM setting_values WHERE key = '{AUTOMATIC_AT}'),
                     '{default}'

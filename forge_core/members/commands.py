@@ -100,8 +100,10 @@ def _delegate(session: Session, job: Job, *, scopes: frozenset[str]) -> Outcome:
     return Outcome.done()
 
 
-def _revoke(session: Session, job: Job, *, scopes: frozenset[str]) -> Outcome:
-    delegation.revoke(session, job.actor, scope=_scope(job, scopes), command=job.command)
+def _revoke(session: Session, job: Job) -> Outcome:
+    """For whatever scope there is an edge, also of a type that is there no more."""
+    scope = require_id("scope", job.payload.get("scope", delegation.GENERAL))
+    delegation.revoke(session, job.actor, scope=scope, command=job.command)
     return Outcome.done()
 
 
@@ -179,9 +181,7 @@ def job_kinds(scopes: Callable[[Session], Sequence[str]]) -> tuple[JobKind, ...]
         "members.restrict": _restrict,
         "members.release": _release,
         "members.delegate": lambda session, job: _delegate(session, job, scopes=scoped(session)),
-        "members.revoke_delegation": lambda session, job: _revoke(
-            session, job, scopes=scoped(session)
-        ),
+        "members.revoke_delegation": _revoke,
         "members.import_electorate": _import,
         "members.report_holdings": _report,
         "clock.advance": _advance,

@@ -77,6 +77,10 @@ LEVEL_CHANGED = EntryKind.of(
     """,  # noqa: S608  # built from constants
 )
 
+# Actors of entries that are no members.
+RESERVED = frozenset({"genesis", "system"})
+RESERVED_PREFIXES = ("rule:", "issuer:")
+
 _LOCK = text("SELECT version FROM electorate FOR UPDATE")
 _VERSION = text("SELECT version FROM electorate")
 _SHARE = text("""
@@ -191,6 +195,9 @@ def admit(
     ``version`` comes from ``lock_version`` plus one: the caller holds the electorate's lock.
     """
     ids = [require_id("member", admission.id) for admission in admissions]
+    reserved = [id_ for id_ in ids if id_ in RESERVED or id_.startswith(RESERVED_PREFIXES)]
+    if reserved:
+        raise Refused("ID_RESERVED", f"{reserved[0]!r} is a name of the house itself")
     if len(set(ids)) != len(ids):
         raise Refused("MEMBER_TWICE", "one admission names a member twice")
     known = members_now(session, ids)

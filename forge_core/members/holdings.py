@@ -27,6 +27,7 @@ from forge_core.members.imported import BALANCE, roll_digest
 from forge_core.members.sources import require_source
 from forge_core.text import require_id
 
+DIGITS_MOST: Final = 40
 MEASURES: Final = ("coins", "minutes", "tokens", "usd")
 
 HOLDINGS_REPORTED = EntryKind.of(
@@ -77,8 +78,9 @@ MATERIALISED = EntryKind.of(
 _ELECTORATE = text("SELECT version FROM electorate")
 _VERSION = text("SELECT version FROM holdings_reports WHERE source = :source")
 _SEALED = text("SELECT FROM imported_electorates WHERE id = :id")
+_PRESENT = _WEIGHED.format(share="CAST(:share AS numeric)", source=":source")
 _ROLL = text(f"""
-    SELECT member_id, weight FROM ({_WEIGHED.format(share="CAST(:share AS numeric)", source=":source")}) AS weighed
+    SELECT member_id, weight FROM ({_PRESENT}) AS weighed
     WHERE weight > 0 ORDER BY member_id COLLATE "C"
 """)  # noqa: S608  # built from constants
 _HOLDING = text("""
@@ -188,7 +190,7 @@ def balance_power(
 
 
 def _amount(value: object) -> str:
-    number = parse_decimal(value, name="an amount")
+    number = parse_decimal(value, name="an amount", most_digits=DIGITS_MOST)
     if number < 0:
         raise Refused("NUMBER_INVALID", "an amount is never negative")
     return to_decimal_string(number)

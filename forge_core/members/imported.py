@@ -108,7 +108,8 @@ def roll_digest(roll: Sequence[tuple[str, object]]) -> str:
     """Hex SHA-256 over the roll in byte order of its ids: one JSON pair a line."""
     digest = hashlib.sha256()
     for member, weight in roll:
-        digest.update((as_json([member, _weight(weight)]) + "\n").encode())
+        exact = to_decimal_string(parse_decimal(weight, name="weight", most_digits=4_000))
+        digest.update((as_json([member, exact]) + "\n").encode())
     return digest.hexdigest()
 
 

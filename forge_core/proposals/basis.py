@@ -14,6 +14,7 @@ from forge_core.actions.rollback import MOST_TIMELOCK_HOURS, Rollback, Undone, r
 from forge_core.actions.setting import SwitchFeature
 from forge_core.capabilities.declaration import CapabilityClass, Value
 from forge_core.capabilities.features import FIAT_UNLOCK
+from forge_core.errors import Refused
 from forge_core.exact import parse_decimal
 from forge_core.proposals.tracks import Terms, Track, changes_parameter, terms_for, track_of
 
@@ -30,6 +31,11 @@ class Basis:
     def kind(self) -> ActionKind[Any]:
         """Whose trust a proposer needs."""
         return self.governing.kind
+
+    @property
+    def targets(self) -> set[str]:
+        """What it changes: a rollback is a rival of whatever changes what it undoes."""
+        return {*self.payload.targets(), *self.governing.targets()}
 
     @property
     def track(self) -> Track:
@@ -50,6 +56,22 @@ class Basis:
         return _with_fiat_unlock(terms, self.payload, values)
 
 
+def require_roll_allowed(
+    kind: ActionKind[Any], electorate: str | None, values: Mapping[str, Value]
+) -> None:
+    """``ELECTORATE_NOT_ALLOWED``: who chooses the voters chooses the outcome.
+
+    Types that only record may name a roll; for the others governance allows it by type.
+    """
+    allowed = kind.rolls or values.get(f"electorate.{kind.name}") is True
+    if electorate is not None and not allowed:
+        raise Refused(
+            "ELECTORATE_NOT_ALLOWED",
+            f"{kind.name} is voted on by all members by trust; a governance_rule may set "
+            f"electorate.{kind.name} to let its proposers name another electorate",
+        )
+
+
 def basis_of(payload: Payload, catalogue: Catalogue, undone: Mapping[str, Undone]) -> Basis:
     """The basis of a payload. ``undone`` holds the proposals that rollbacks name.
 
@@ -59,7 +81,9 @@ def basis_of(payload: Payload, catalogue: Catalogue, undone: Mapping[str, Undone
     for action in payload.actions:
         if isinstance(action, Rollback):
             target = require_undoable(undone.get(action.proposal), action.proposal)
-            governing = parse_payload(target.type, json.loads(target.payload), catalogue)
+            governing = parse_payload(
+                target.type, json.loads(target.payload), catalogue, bounds=False
+            )
     return Basis(payload, governing, governing.classes(catalogue))
 
 

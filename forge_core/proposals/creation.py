@@ -33,7 +33,7 @@ from forge_core.ledger.canonical import canonical_bytes
 from forge_core.ledger.entries import Entry, EntryKind, append, keep_texts
 from forge_core.members.electorate import MemberNow, members_now, require_member
 from forge_core.members.holdings import is_balance_roll, require_balance_source
-from forge_core.proposals.basis import Basis, basis_of, undone_by
+from forge_core.proposals.basis import Basis, basis_of, require_roll_allowed, undone_by
 from forge_core.proposals.draft import Draft, check_draft, check_voting_hours
 from forge_core.text import require_id
 
@@ -152,6 +152,7 @@ def _entry(known: _Known, job: Job) -> tuple[Entry, Refused | None]:
     proposer = require_member(known.members, job.actor)
     check_may_propose(proposer.level, basis.kind)
     _check_named(known, job)
+    require_roll_allowed(basis.kind, job.payload.get("electorate"), known.values)
     present = Present(known.session, known.catalogue, known.now)
     payload = completed(present, draft.payload)
     hours = check_voting_hours(
@@ -191,7 +192,7 @@ def _check_named(known: _Known, job: Job) -> None:
             require_balance_source(known.session, electorate)
         elif electorate not in known.electorates:
             raise Refused("ELECTORATE_UNKNOWN", f"there is no sealed electorate {electorate!r}")
-    if predecessor is not None and predecessor not in known.proposals:
+    if predecessor is not None and require_id("predecessor", predecessor) not in known.proposals:
         raise Refused("PROPOSAL_UNKNOWN", f"there is no predecessor {str(predecessor)[:80]!r}")
 
 
@@ -221,8 +222,7 @@ def _data(  # what an entry of creation is made of
         "payload_texts": payload_texts,
         "electorate": job.payload.get("electorate"),
         "predecessor": job.payload.get("predecessor"),
-        # A rollback is a rival of whatever changes what it undoes.
-        "targets": sorted({*payload.targets(), *basis.governing.targets()}),
+        "targets": sorted(basis.targets),
         "simulation": "possible" if problem is None else problem.code,
         "lapses_at": rfc3339(known.now + terms.draft_lifetime),
     }

@@ -31,7 +31,7 @@ from forge_core.ledger.entries import Entry, EntryKind, append
 from forge_core.members.electorate import MemberNow, members_now, require_member, share_electorate
 from forge_core.members.holdings import is_balance_roll, materialise
 from forge_core.members.levels import Role, TrustLevel
-from forge_core.proposals.basis import Basis, basis_of, undone_by
+from forge_core.proposals.basis import Basis, basis_of, require_roll_allowed, undone_by
 from forge_core.proposals.lifecycle import Status, lifetime_over
 from forge_core.proposals.locking import LockedProposal, lock_proposals, require_proposal
 from forge_core.proposals.tracks import Track
@@ -77,7 +77,7 @@ def activate(session: Session, jobs: Sequence[Job], *, catalogue: Catalogue) -> 
         if proposal.id in opened:
             raise Refused("PROPOSAL_STATUS", "the proposal is active, not draft")
         basis = _basis(session, proposal, catalogue)
-        _check(job, proposal, basis, known, now)
+        _check(job, proposal, basis, known, values, now)
         data = _frozen(session, proposal, basis, electorate, values, now)
         opened[proposal.id] = Entry(ACTIVATED, now, job.actor, proposal.id, data, job.command)
         return Outcome.done(proposal_id=proposal.id, closes_at=data["closes_at"])
@@ -97,6 +97,7 @@ def _check(
     proposal: LockedProposal,
     basis: Basis,
     known: dict[str, MemberNow],
+    values: Mapping[str, Value],
     now: datetime,
 ) -> None:
     proposal.require(Status.DRAFT)
@@ -107,6 +108,7 @@ def _check(
         raise Refused("POWER_MISSING", "a draft is activated by its proposer or an admin")
     proposer = require_member(known, proposal.proposer)
     check_may_propose(proposer.level, basis.kind)
+    require_roll_allowed(basis.kind, proposal.electorate, values)
 
 
 def _frozen(  # what opening freezes is made of all this
@@ -117,7 +119,9 @@ def _frozen(  # what opening freezes is made of all this
     values: Mapping[str, Value],
     now: datetime,
 ) -> dict[str, Any]:
-    terms = basis.terms(values, voting_hours=proposal.voting_hours)
+    # A rule may have come to ask for longer since the draft was made.
+    least = int(str(values[f"track.{basis.track}.voting_hours_least"]))
+    terms = basis.terms(values, voting_hours=max(proposal.voting_hours, least))
     if terms.track is not Track(proposal.track):
         raise Refused(
             "TRACK_CHANGED",

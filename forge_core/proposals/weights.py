@@ -29,7 +29,31 @@ def _declare(level: TrustLevel) -> Capability:
 
 COIN_SHARE: Final = "balance.coin_share"
 
+ELECTORATES: Final = (
+    "configuration",
+    "trust_adjustment",
+    "overlay_registration",
+    "overlay_update",
+    "feature_activation",
+    "treasury_allocation",
+    "governance_rule",
+    "role_change",
+    "registry_extension",
+    "emergency",
+)
+"""Types whose proposers may be allowed to name another electorate than all members by trust."""
+
 CAPABILITIES: Final = (
+    *(
+        Capability(
+            key=f"electorate.{name}",
+            klass=CapabilityClass.RULE,
+            description=f"whether a {name} may name an imported or balance electorate",
+            type="boolean",
+            default=False,
+        )
+        for name in ELECTORATES
+    ),
     *(_declare(level) for level in TrustLevel),
     Capability(
         key=COIN_SHARE,

@@ -265,7 +265,14 @@ def platform_key(key: str = "platform.colour", **declared: Any) -> Capability:
 
 
 def send(house: House, proposal: str, actor: str = "mallory") -> tuple[str, str | None]:
-    """Straight to the execution step, past the sweep: a job of its own; its state and code."""
+    """Straight to the execution step, by a job of its own; its state and code.
+
+    What the house itself had in mind for its proposals is put aside before.
+    """
+    house.sql(
+        "UPDATE jobs SET state = 'superseded' WHERE state = 'pending'"
+        " AND kind = 'enforcement.execute'"
+    )
     house.sql(
         "INSERT INTO jobs (kind, key, once, payload, actor)"
         " VALUES ('enforcement.execute', 'sent:' || gen_random_uuid(), true,"

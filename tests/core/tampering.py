@@ -171,7 +171,7 @@ def _bytea(value: str, random: Random) -> str:
 
 
 def _whole(value: str, random: Random) -> str:
-    return str(int(value) ^ (1 << random.randrange(10)))
+    return str(int(value) ^ (1 << random.randrange(14)))
 
 
 def _numeric(value: str, random: Random) -> str:

@@ -335,7 +335,7 @@ HASHED = "UPDATE proposals SET payload = %s, payload_hash = sha256(%s)"
         ("policy", "UPDATE proposals SET payload = %s", (b"",), None),
         ("policy", "UPDATE proposals SET payload = payload || %s", (b" ",), None),
         ("policy", "UPDATE proposals SET payload_hash = sha256(%s)", (b"x",), None),
-        ("policy", "UPDATE proposals SET type = %s", ("configuration",), "PAYLOAD_UNKNOWN_KEY"),
+        ("policy", "UPDATE proposals SET type = %s", ("configuration",), "PAYLOAD_MISSING_KEY"),
         ("policy", "UPDATE proposals SET type = %s", ("decree",), "UNKNOWN_PROPOSAL_TYPE"),
         (
             "configuration",

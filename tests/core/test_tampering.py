@@ -9,6 +9,7 @@ from random import Random
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from forge_core.database import snapshot
 from forge_core.ledger.checkpoints import CheckpointFile
@@ -31,7 +32,7 @@ from tests.core.tampering import (
     table_harms,
 )
 
-pytestmark = pytest.mark.timeout(300)  # many verifications a test
+pytestmark = pytest.mark.timeout(900)  # many verifications a test
 
 
 Find = Callable[[Harm], list[Discrepancy]]
@@ -73,6 +74,8 @@ def _folded(ledger: Ledger) -> Iterator[Find]:
 
         def find(harm: Harm) -> list[Discrepancy]:
             with session.begin_nested() as harmed:
+                # The temporary tables are the rows that entries make; the harm is to the others.
+                session.execute(text("SET LOCAL search_path = public, pg_temp"))
                 harm.do(session)
                 found = list(compare_all(DERIVED, (session, "public"), (session, "pg_temp")))
                 harmed.rollback()
@@ -111,7 +114,7 @@ def test_whatever_is_changed_in_a_table_is_found_and_named(ledger, table):
     if table in DERIVED:
         with _folded(ledger) as find_in_rows:
             assert _missed(find_in_rows, harms) == []
-        harms = Random(table.name).sample(harms, 3)
+        harms = [Random(table.name).choice(harms)]
     assert _missed(find, harms) == []
 
 
