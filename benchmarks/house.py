@@ -135,6 +135,18 @@ class House:
             count - 1,
         )
         self.query("SET session_replication_role = origin")
+        # Execution compares the payload with what the ledger says was proposed.
+        self.query(
+            "INSERT INTO ledger_entries (kind, subject, body) "
+            "SELECT kind, %s || n, "
+            "convert_to(replace(convert_from(body, 'UTF8'), subject, %s || n), 'UTF8') "
+            "FROM ledger_entries, generate_series(0, %s) AS n "
+            "WHERE subject = %s AND kind = 'proposal.created'",
+            prefix,
+            prefix,
+            count - 1,
+            template,
+        )
 
 
 def policy(number: int) -> dict[str, object]:

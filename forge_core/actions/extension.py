@@ -263,8 +263,8 @@ def _plan(present: Present, action: Extend, frame: Frame) -> Planned:
         }
         entry = Entry(EXTENSION_ADDED, frame.at, frame.proposer, action.name, data)
     after = {"kind": action.kind, **action.declaration}
-    if action.kind == "module":
-        present.write(f"module:{action.name}", True)
+    kept = "module" if action.kind == "module" else "extension"
+    present.write(f"{kept}:{action.name}", True)
     return Planned(_target(action), None, after, (entry,), {"name": action.name})
 
 
@@ -279,7 +279,8 @@ def _refuse_taken(present: Present, action: Extend) -> None:
             "source": False,
         }
         known = {one.name for one in extensions(present.session)}
-        taken = names[action.kind] or action.name in known
+        planned = present.read(f"extension:{action.name}", lambda _: False)
+        taken = names[action.kind] or action.name in known or planned
     if taken:
         raise Refused("EXTENSION_EXISTS", f"{action.name!r} is registered already")
 

@@ -284,7 +284,7 @@ def _committed(session: Session, payload: Payload) -> Payload:
 def _require_unchanged(session: Session, proposal: LockedProposal) -> None:
     """What is executed is byte for byte what was voted on: the ledger has its hash (INV-33)."""
     proposed = session.execute(_CREATED, {"id": proposal.id}).scalar_one_or_none()
-    if hashlib.sha256(proposal.payload).hexdigest() != proposed:
+    if not hashlib.sha256(proposal.payload).hexdigest() == proposal.payload_hash == proposed:
         raise Refused("PAYLOAD_HASH_MISMATCH", "the payload is not the one that was voted on")
 
 

@@ -89,11 +89,11 @@ def _described(
 def _short(row: dict[str, Any]) -> dict[str, Any]:
     value, default = _readable(row["value"]), _readable(row["default"])
     bounds = (
-        "-" if row["least"] is None else f"{_readable(row['least'])} to {_readable(row['most'])}"
+        "-" if row["least"] is None else f"{_readable(row['least'])} … {_readable(row['most'])}"
     )
     return {
         "key": row["key"],
-        "value": value if value == default else f"{value} (default {default})",
+        "value": value if value == default else f"{value}, default {default}",
         "allowed": bounds,
         "class": row["class"],
     }

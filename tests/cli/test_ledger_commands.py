@@ -24,7 +24,7 @@ from forge_workers.ledger_tasks import make_checkpoint
 from forge_workers.stack.roles import create_database, drop_database
 from tests.cli.conftest import Forge, working
 from tests.conftest import TestServers
-from tests.core.factories import FOUNDERS, House, found_house
+from tests.core.factories import FULL_FOUNDERS, House, found_house
 from tests.core.histories import live_through
 
 
@@ -32,7 +32,7 @@ from tests.core.histories import live_through
 def signing(house: House, named: Settings) -> House:
     """A founded house with keys, whose checkpoints are made by the worker's own task."""
     make_key_files(named, origin="forge.test")
-    found_house(house)
+    found_house(house, FULL_FOUNDERS)
     return house
 
 
@@ -484,4 +484,4 @@ def test_the_founders_are_the_first_entries_and_no_key_comes_before(house, named
     kinds = [kind for (kind,) in house.sql("SELECT kind FROM ledger_entries ORDER BY id")]
     assert kinds[0] == "ledger.founded"
     assert kinds.count("ledger.key_announced") == 2
-    assert len(FOUNDERS) < len(kinds)
+    assert len(FULL_FOUNDERS) < len(kinds)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import ceil
 from typing import Any
@@ -43,6 +43,16 @@ JAM = 13  # a valve that is turned to this raises
 LIVE = ("draft", "active", "approved", "queued")
 
 
+def feature(action: Mapping[str, Any]) -> str:
+    """The key of what is switched."""
+    return f"feature.{action['feature']}"
+
+
+def unless(holds: object, code: str) -> str | None:
+    """The code, where something does not hold."""
+    return None if holds else code
+
+
 class No(Exception):
     """What cannot be carried out, by its code."""
 
@@ -53,11 +63,18 @@ class No(Exception):
 
 @dataclass
 class Window:
-    """A time without executions, from one hour until before another."""
+    """A time without executions, from one hour until before another.
+
+    ``tick`` orders what happens within an hour.
+    """
 
     kind: str
     since: int
     until: int
+    tick: int
+
+    def holds(self, now: int) -> bool:
+        return self.since <= now < self.until
 
 
 @dataclass
@@ -87,16 +104,13 @@ class State:
 
     def pause(self, now: int) -> Window | None:
         """The pause in force that ends last."""
-        in_force = [
-            window
-            for window in self.windows.values()
-            if window.kind == "pause" and window.since <= now < window.until
-        ]
+        in_force = [w for w in self.windows.values() if w.kind == "pause" and w.holds(now)]
         return max(in_force, key=lambda window: window.until, default=None)
 
-    def resume(self, now: int) -> None:
+    def shorten(self, now: int, until: int) -> None:
+        """End the pauses that last longer than ``until``."""
         for window in self.windows.values():
-            if window.kind == "pause" and window.until > now:
+            if window.kind == "pause" and window.until > max(now, until):
                 window.until = now
 
     def latest(self, target: str) -> Effect:
@@ -106,7 +120,7 @@ class State:
 
 @dataclass
 class Proposal:
-    """Times are hours. ``terms`` are frozen at opening, ``broken`` is the glass in its way."""
+    """Times are hours. ``terms`` are frozen at opening; ``broken`` is when its glass was."""
 
     type: str
     actions: Sequence[Mapping[str, Any]]
@@ -128,7 +142,7 @@ class Proposal:
     signed: set[str] = field(default_factory=set)
     eta: int | None = None
     expires: int | None = None
-    broken: bool = False
+    broken: tuple[int, int] = (-1, 0)
     failure: str | None = None
 
 
@@ -154,32 +168,35 @@ class Commonwealth:
     graph: Graph = field(default_factory=Graph)
     proposals: dict[str, Proposal] = field(default_factory=dict)
     joints: dict[str, Joint] = field(default_factory=dict)
-    attempts: list[tuple[str, str]] = field(default_factory=list)
-    """Executions that were refused, with their codes."""
+    attempts: list[tuple[str, str, str, str]] = field(default_factory=list)
+    """Executions that were refused: of what, why, in which status, by whom; each once."""
+    tick: int = 0
 
     # Members
 
     def unable(self, member: str) -> str | None:
-        return "MEMBER_QUARANTINED" if self.state.levels[member] == "QUARANTINE" else None
+        return unless(self.state.levels[member] != "QUARANTINE", "MEMBER_QUARANTINED")
+
+    def trusted(self, member: str, level: str) -> bool:
+        return SCORES[self.state.levels[member]] >= SCORES[level]
 
     def distrusted(self, member: str, proposal: Proposal) -> str | None:
         """Why a member may not propose this."""
-        type_ = self.governing(proposal).type
-        needed = "CORE" if type_ in ("governance_rule", "emergency") else "TRUSTED"
-        enough = SCORES[self.state.levels[member]] >= SCORES[needed]
-        return self.unable(member) or (None if enough else "TRUST_TOO_LOW")
+        strict = self.governing(proposal).type in ("governance_rule", "emergency")
+        needed = "CORE" if strict else "TRUSTED"
+        return self.unable(member) or unless(self.trusted(member, needed), "TRUST_TOO_LOW")
 
     def without(self, member: str, role: str) -> str | None:
         """Why a member lacks the power of a role."""
-        return self.unable(member) or (None if role in PEOPLE[member][1] else "POWER_MISSING")
+        return self.unable(member) or unless(role in PEOPLE[member][1], "POWER_MISSING")
 
     def delegate(self, delegator: str, to: str, scope: str, until: int | None) -> str | None:
-        if delegator == to:
-            return "DELEGATION_TO_SELF"
-        if unable := self.unable(delegator) or self.unable(to):
-            return unable
-        accepted = self.graph.set(delegator, scope, to, until, now=self.now)
-        return None if accepted else "DELEGATION_CYCLE"
+        return (
+            unless(delegator != to, "DELEGATION_TO_SELF")
+            or self.unable(delegator)
+            or self.unable(to)
+            or unless(self.graph.set(delegator, scope, to, until, now=self.now), "DELEGATION_CYCLE")
+        )
 
     # From the draft to the decision
 
@@ -210,19 +227,30 @@ class Commonwealth:
 
     def draft(self, proposal: Proposal) -> str | None:
         """Why this draft is refused; completed with the present values when it is not."""
-        if proposal.type == "rollback":
-            undoable = self.undoable(proposal.actions[0]["proposal"])
-            if undoable is not None:
-                return undoable
-        if problem := self.distrusted(proposal.proposer, proposal):
-            return problem
+        refused = (
+            self.nothing_to_undo(proposal)
+            or self.distrusted(proposal.proposer, proposal)
+            or self.complete(proposal)
+        )
+        if refused:
+            return refused
+        proposal.lapses = self.now + self.terms_now(proposal)["draft_lifetime_hours"]
+        return unless(self.problem("", proposal) != "OWN_RAISE", "OWN_RAISE")
+
+    def complete(self, proposal: Proposal) -> str | None:
+        """What is to be changed is changed from what it is now."""
         for action in proposal.actions:
-            if "key" in action and action.get("old_value") is None:
+            if "feature" in action and self.state.values[feature(action)] == action["enabled"]:
+                return "NO_CHANGE"
+            if "key" in action and "old_value" not in action:
                 action["old_value"] = self.state.values[action["key"]]
                 if action["old_value"] == action["new_value"]:
                     return "NO_CHANGE"
-        proposal.lapses = self.now + self.terms_now(proposal)["draft_lifetime_hours"]
-        return "OWN_RAISE" if self.problem("", proposal) == "OWN_RAISE" else None
+        return None
+
+    def nothing_to_undo(self, proposal: Proposal) -> str | None:
+        rollback = proposal.type == "rollback"
+        return self.undoable(proposal.actions[0]["proposal"]) if rollback else None
 
     def problem(self, id_: str, proposal: Proposal) -> str | None:
         """Why it could not be carried out now."""
@@ -234,20 +262,17 @@ class Commonwealth:
 
     def activate(self, id_: str, actor: str) -> str | None:
         proposal = self.proposals[id_]
-        if proposal.type == "rollback" and (
-            undoable := self.undoable(proposal.actions[0]["proposal"])
-        ):
-            return undoable
-        if proposal.status != "draft":
-            return "PROPOSAL_STATUS"
-        if self.now >= proposal.lapses:
-            return "DRAFT_LAPSED"
-        if unable := self.unable(actor):
-            return unable
-        if actor != proposal.proposer and "admin" not in PEOPLE[actor][1]:
-            return "POWER_MISSING"
-        if problem := self.distrusted(proposal.proposer, proposal):
-            return problem
+        own = actor == proposal.proposer
+        refused = (
+            self.nothing_to_undo(proposal)
+            or unless(proposal.status == "draft", "PROPOSAL_STATUS")
+            or unless(self.now < proposal.lapses, "DRAFT_LAPSED")
+            or self.unable(actor)
+            or unless(own or "admin" in PEOPLE[actor][1], "POWER_MISSING")
+            or self.distrusted(proposal.proposer, proposal)
+        )
+        if refused:
+            return refused
         proposal.status, proposal.lapses = "active", None
         proposal.terms = self.terms_now(proposal)
         proposal.closes = self.now + proposal.hours
@@ -264,14 +289,14 @@ class Commonwealth:
 
     def vote(self, id_: str, member: str, choice: str) -> str | None:
         proposal = self.proposals[id_]
-        if proposal.status != "active":
-            return "PROPOSAL_NOT_ACTIVE"
-        if self.now >= proposal.closes:
-            return "VOTING_CLOSED"
-        if unable := self.unable(member):
-            return unable
-        if member not in proposal.roll:
-            return "VOTER_NOT_IN_ROLL"
+        refused = (
+            unless(proposal.status == "active", "PROPOSAL_NOT_ACTIVE")
+            or unless(self.now < proposal.closes, "VOTING_CLOSED")
+            or self.unable(member)
+            or unless(member in proposal.roll, "VOTER_NOT_IN_ROLL")
+        )
+        if refused:
+            return refused
         proposal.cast[member] = choice
         return None
 
@@ -300,18 +325,20 @@ class Commonwealth:
     # Gates and timelock
 
     def missing(self, proposal: Proposal) -> str | None:
-        """The gate that is not complete, first one first."""
+        """The gate that is open, first one first. Whoever may not pass it any more counts not."""
         terms = proposal.terms
         if terms["reviewers"] is not None:
-            weight = sum(weight for _, weight in proposal.reviews.values())
-            approving = sum(weight for approves, weight in proposal.reviews.values() if approves)
-            if len(proposal.reviews) < terms["reviewers"]:
+            reviews = [one for who, one in proposal.reviews.items() if self.able_reviewer(who)]
+            weight = sum(weight for _, weight in reviews)
+            approving = sum(weight for approves, weight in reviews if approves)
+            if len(reviews) < terms["reviewers"]:
                 return "INSUFFICIENT_REVIEWERS"
             if approving < Fraction(terms["review_approval"]) * weight:
                 return "CODE_REVIEW_REJECTED"
         if terms["sign_off"] is not None:
-            needed = max(1, ceil(Fraction(terms["sign_off"]) * len(proposal.yes)))
-            if len(proposal.signed) < needed:
+            yes = {who for who in proposal.yes if self.unable(who) is None}
+            needed = max(1, ceil(Fraction(terms["sign_off"]) * len(yes)))
+            if len(proposal.signed & yes) < needed:
                 return "IMPLEMENTATION_NOT_APPROVED"
         return None
 
@@ -322,66 +349,69 @@ class Commonwealth:
 
     def at_the_gates(self, proposal: Proposal, member: str) -> str | None:
         """Why neither review nor sign-off is heard."""
-        if unable := self.unable(member):
-            return unable
-        if proposal.status != "approved":
-            return "PROPOSAL_STATUS"
-        return "EXPIRED" if self.now >= proposal.lapses else None
+        return (
+            self.unable(member)
+            or unless(proposal.status == "approved", "PROPOSAL_STATUS")
+            or unless(self.now < proposal.lapses, "EXPIRED")
+        )
 
     def able_reviewer(self, member: str) -> bool:
-        trusted = SCORES[self.state.levels[member]] >= SCORES["TRUSTED"]
-        return member in REVIEWERS and trusted
+        return member in REVIEWERS and self.trusted(member, "TRUSTED")
 
     def review(self, id_: str, member: str, *, approves: bool) -> str | None:
         proposal = self.proposals[id_]
-        if refused := self.at_the_gates(proposal, member):
+        refused = (
+            self.at_the_gates(proposal, member)
+            or unless(member in REVIEWERS, "POWER_MISSING")
+            or unless(self.able_reviewer(member), "TRUST_TOO_LOW")
+            or unless(member != proposal.proposer, "OWN_PROPOSAL")
+        )
+        if refused:
             return refused
-        if member not in REVIEWERS:
-            return "POWER_MISSING"
-        level = self.state.levels[member]
-        if SCORES[level] < SCORES["TRUSTED"]:
-            return "TRUST_TOO_LOW"
-        if member == proposal.proposer:
-            return "OWN_PROPOSAL"
-        proposal.reviews[member] = (approves, proposal.weights[level])
-        if self.missing(proposal) is None:
-            self.queue(proposal)
+        weight = proposal.weights[self.state.levels[member]]
+        proposal.reviews[member] = (approves, weight)
+        self.pass_the_gates(proposal)
         return None
 
     def sign_off(self, id_: str, member: str) -> str | None:
         proposal = self.proposals[id_]
-        if refused := self.at_the_gates(proposal, member):
+        refused = (
+            self.at_the_gates(proposal, member)
+            or unless(member in proposal.yes, "NOT_A_YES_VOTER")
+            or unless(member not in proposal.signed, "SIGNED_OFF_ALREADY")
+        )
+        if refused:
             return refused
-        if member not in proposal.yes:
-            return "NOT_A_YES_VOTER"
-        if member in proposal.signed:
-            return "SIGNED_OFF_ALREADY"
         proposal.signed.add(member)
+        self.pass_the_gates(proposal)
+        return None
+
+    def pass_the_gates(self, proposal: Proposal) -> None:
         if self.missing(proposal) is None:
             self.queue(proposal)
-        return None
 
     def cancel(self, id_: str, actor: str) -> str | None:
         proposal = self.proposals[id_]
-        if unable := self.unable(actor):
-            return unable
-        if proposal.status not in (*LIVE, "failed"):
-            return "PROPOSAL_STATUS"
-        if "guardian" not in PEOPLE[actor][1]:
-            if actor != proposal.proposer:
-                return "POWER_MISSING"
-            voting = proposal.status == "active" and self.now < proposal.closes
-            if proposal.status != "draft" and not voting:
-                return "CANCEL_TOO_LATE"
-        proposal.status = "cancelled"
-        return None
+        guards = "guardian" in PEOPLE[actor][1]
+        open_ = proposal.status == "draft" or (
+            proposal.status == "active" and self.now < proposal.closes
+        )
+        refused = (
+            self.unable(actor)
+            or unless(proposal.status in (*LIVE, "failed"), "PROPOSAL_STATUS")
+            or unless(guards or actor == proposal.proposer, "POWER_MISSING")
+            or unless(guards or open_, "CANCEL_TOO_LATE")
+        )
+        if refused is None:
+            proposal.status = "cancelled"
+        return refused
 
     # Time
 
     def held(self, since: int) -> int:
         """Hours until now in which some window stopped executions."""
         return sum(
-            any(window.since <= hour < window.until for window in self.state.windows.values())
+            any(window.holds(hour) for window in self.state.windows.values())
             for hour in range(since, self.now)
         )
 
@@ -425,8 +455,10 @@ class Commonwealth:
 
     def stopped(self, proposal: Proposal) -> bool:
         spared = proposal.type in ("emergency", "rollback")
-        return not proposal.broken and any(
-            window.since <= self.now < window.until and not (window.kind == "pause" and spared)
+        return any(
+            window.holds(self.now)
+            and not (window.kind == "pause" and spared)
+            and proposal.broken < (window.since, window.tick)
             for window in self.state.windows.values()
         )
 
@@ -443,22 +475,23 @@ class Commonwealth:
             return ended[proposal.status]
         if not proposal.approved:
             return "VOTING_NOT_APPROVED"
-        if missing := self.missing(proposal):
-            return missing
+        if proposal.status == "approved":
+            return self.missing(proposal) or "VOTING_NOT_APPROVED"
         if self.now < proposal.eta:
             return "TIMELOCK_ACTIVE"
         if proposal.after and self.proposals[proposal.after].status != "executed":
             return "PREDECESSOR_NOT_EXECUTED"
         return "EXECUTION_HELD" if self.stopped(proposal) else None
 
-    def execute(self, id_: str, *, crashes: bool = False) -> tuple[str, str | None]:
+    def execute(self, id_: str, by: str, *, crashes: bool = False) -> tuple[str, str | None]:
         """What becomes of the job, and why. ``crashes``: the handler fails when all is done."""
         proposal = self.proposals[id_]
         if proposal.status == "queued" and self.too_late(proposal):
             proposal.status = "expired"
             return "failed", "EXPIRED"
         if refused := self.forbids(proposal):
-            self.attempts.append((id_, refused))
+            attempt = (id_, refused, proposal.status, by)
+            self.attempts += [] if attempt in self.attempts else [attempt]
             return "refused", refused
         try:
             state = self.outcome(id_, proposal)
@@ -486,14 +519,14 @@ class Commonwealth:
 
     def retry(self, id_: str, actor: str) -> str | None:
         proposal = self.proposals[id_]
-        if missing := self.without(actor, "operator"):
-            return missing
-        if proposal.status != "failed":
-            return "PROPOSAL_STATUS"
-        if self.too_late(proposal):
-            return "EXPIRED"
-        proposal.status, proposal.failure = "queued", None
-        return None
+        refused = (
+            self.without(actor, "operator")
+            or unless(proposal.status == "failed", "PROPOSAL_STATUS")
+            or unless(not self.too_late(proposal), "EXPIRED")
+        )
+        if refused is None:
+            proposal.status, proposal.failure = "queued", None
+        return refused
 
     def outcome(self, id_: str, proposal: Proposal) -> State:
         """The state as it would be after it. Raises ``No`` at what cannot be done."""
@@ -501,169 +534,183 @@ class Commonwealth:
         for index, action in enumerate(proposal.actions):
             if proposal.type == "rollback":
                 self.undo(state, id_, action["proposal"])
+            elif proposal.type == "policy":
+                state.policies.add(id_)
+                state.effects.append(Effect(id_, index, f"policy:{id_}:{index}", None, True))
+            elif proposal.type == "trust_adjustment":
+                self.move(state, Effect(id_, index, "", None, None), proposal.proposer, action)
+            elif action.get("action") in ("pause", "resume"):
+                self.pause_or_resume(state, Effect(id_, index, "execution", None, None), action)
             else:
-                self.do(state, id_, index, proposal, action)
-        if self.governing(proposal).type in ("trust_adjustment", "governance_rule") and any(
-            self.stuck(track, state) and not self.stuck(track, self.state) for track in TRACKS
-        ):
-            raise No("SELF_BRICK")
+                self.set(state, Effect(id_, index, "", None, None), action)
+        if self.governing(proposal).type in ("trust_adjustment", "governance_rule"):
+            self.refuse_to_brick(state)
         return state
 
-    def stuck(self, track: str, state: State) -> bool:
-        return stuck(track, state.levels, REVIEWERS, state.values)
+    def refuse_to_brick(self, state: State) -> None:
+        def dead(track: str, state: State) -> bool:
+            return stuck(track, state.levels, REVIEWERS, state.values)
 
-    def do(
-        self, state: State, id_: str, index: int, proposal: Proposal, action: Mapping[str, Any]
-    ) -> None:
-        """One action."""
+        if any(dead(track, state) and not dead(track, self.state) for track in TRACKS):
+            raise No("SELF_BRICK")
 
-        def effect(target: str, before: object, after: object, writer: str | None = None) -> None:
-            state.effects.append(Effect(id_, index, target, before, after, writer))
+    def move(self, state: State, effect: Effect, proposer: str, action: Mapping[str, Any]) -> None:
+        member, old, new = action["member"], action["current_trust"], action["new_trust"]
+        if member == proposer and SCORES[new] > SCORES[old]:
+            raise No("OWN_RAISE")
+        if state.levels[member] != old:
+            raise No("STALE_VALUE")
+        state.levels[member] = new
+        target = f"member.level:{member}"
+        state.effects.append(replace(effect, target=target, before=old, after=new))
 
-        if proposal.type == "policy":
-            state.policies.add(id_)
-            effect(f"policy:{id_}:{index}", None, True)
-        elif proposal.type == "trust_adjustment":
-            member, old, new = action["member"], action["current_trust"], action["new_trust"]
-            if member == proposal.proposer and SCORES[new] > SCORES[old]:
-                raise No("OWN_RAISE")
-            if state.levels[member] != old:
-                raise No("STALE_VALUE")
-            state.levels[member] = new
-            effect(f"member:{member}:level", old, new)
-        elif action.get("action") == "pause":
+    def pause_or_resume(self, state: State, effect: Effect, action: Mapping[str, Any]) -> None:
+        pause = state.pause(self.now)
+        before = deepcopy(pause)
+        if action["action"] == "pause":
             until = self.now + action["hours"]
-            effect("execution", state.pause(self.now), until)
-            state.windows[f"w-{id_}-{index}"] = Window("pause", self.now, until)
-        elif action.get("action") == "resume":
-            pause = state.pause(self.now)
-            if pause is None:
+            if pause is not None and pause.until >= until:
                 raise No("NO_CHANGE")
-            effect("execution", deepcopy(pause), None)
-            state.resume(self.now)
-        else:
-            key = action.get("key") or f"feature.{action['feature']}"
-            new, now = action.get("new_value", action.get("enabled")), state.values[key]
-            if action.get("old_value", now) != now:
-                raise No("STALE_VALUE")
-            if proposal.type == "emergency" and 2 * abs(new - now) > now:
-                raise No("ADJUSTMENT_TOO_LARGE")
-            if new == now:
-                raise No("NO_CHANGE")
-            effect(f"setting:{key}", now, new, state.writers.get(key))
-            state.values[key], state.writers[key] = new, id_
-            if key == "valve":
-                state.outbox.append((id_, index, "apply"))
+            window = Window("pause", self.now, until, self.next_tick())
+            state.windows[f"w-{effect.proposal}-{effect.index}"] = window
+            state.effects.append(replace(effect, before=before, after=until))
+            return
+        if pause is None:
+            raise No("NO_CHANGE")
+        state.shorten(self.now, self.now)
+        state.effects.append(replace(effect, before=before))
+
+    def set(self, state: State, effect: Effect, action: Mapping[str, Any]) -> None:
+        key = action.get("key") or feature(action)
+        new, now = action.get("new_value", action.get("enabled")), state.values[key]
+        # Whoever switches something expects it to be the other way.
+        if action.get("old_value", not new) != now:
+            raise No("STALE_VALUE")
+        if "action" in action and 2 * abs(new - now) > now:
+            raise No("ADJUSTMENT_TOO_LARGE")
+        writer, target = state.writers.get(key), f"setting:{key}"
+        state.effects.append(replace(effect, target=target, before=now, after=new, writer=writer))
+        state.values[key], state.writers[key] = new, effect.proposal
+        if key == "valve":
+            state.outbox.append((effect.proposal, effect.index, "apply"))
 
     def undoable(self, id_: str) -> str | None:
         undone = self.proposals[id_]
-        if undone.type == "rollback":
-            return "ROLLBACK_OF_ROLLBACK"
-        if undone.status == "rolled_back":
-            return "ALREADY_ROLLED_BACK"
-        return None if undone.status == "executed" else "NOT_EXECUTED"
+        return (
+            unless(undone.type != "rollback", "ROLLBACK_OF_ROLLBACK")
+            or unless(undone.status != "rolled_back", "ALREADY_ROLLED_BACK")
+            or unless(undone.status == "executed", "NOT_EXECUTED")
+        )
 
     def undo(self, state: State, by: str, id_: str) -> None:
         """Everything that one proposal did, last first, while it is what stands there now."""
         if undoable := self.undoable(id_):
             raise No(undoable)
         for effect in reversed([one for one in state.effects if one.proposal == id_]):
-            if state.latest(effect.target) is not effect:
-                raise No("STALE_VALUE")
             kind, _, name = effect.target.partition(":")
+            now = {"setting": state.values, "member.level": state.levels}.get(kind)
+            stale = now is not None and now[name] != effect.after
+            if stale or state.latest(effect.target) is not effect:
+                raise No("STALE_VALUE")
+            if now is not None:
+                now[name] = effect.before
             if kind == "policy":
                 state.policies.remove(id_)
-            elif kind == "member":
-                member = name.removesuffix(":level")
-                if state.levels[member] != effect.after:
-                    raise No("STALE_VALUE")
-                state.levels[member] = effect.before
             elif kind == "execution":
                 self.undo_emergency(state, by, effect)
-            else:
-                if state.values[name] != effect.after:
-                    raise No("STALE_VALUE")
-                state.values[name] = effect.before
+            elif kind == "setting":
                 state.writers.pop(name)
-                if effect.writer is not None:
-                    state.writers[name] = effect.writer
-                if name == "valve":
-                    state.outbox.append((id_, effect.index, "undo"))
+                state.writers |= {} if effect.writer is None else {name: effect.writer}
+                state.outbox += [(id_, effect.index, "undo")] if name == "valve" else []
             effect.undone = True
 
     def undo_emergency(self, state: State, by: str, effect: Effect) -> None:
-        """Undoing a pause resumes; undoing a resumption pauses for what would be left of it."""
-        if effect.after is not None:
-            state.resume(self.now)
-        elif effect.before.until > self.now:
-            state.windows[f"w-{by}-0"] = Window("pause", self.now, effect.before.until)
+        """Paused as long as it was before, by the same pause where that is still there."""
+        until = self.now if effect.before is None else effect.before.until
+        state.shorten(self.now, until)
+        left = state.pause(self.now)
+        if until > self.now and (left is None or left.until < until):
+            state.windows[f"w-{by}-0"] = Window("pause", self.now, until, self.next_tick())
+
+    def next_tick(self) -> int:
+        self.tick += 1
+        return self.tick
 
     # Windows and what takes two people
 
     def freeze(self, actor: str, hours: int) -> str | None:
         """Why a freeze of so many hours is refused."""
-        return self.without(actor, "guardian") or ("WINDOW_INVALID" if hours > 336 else None)
+        return self.without(actor, "guardian") or unless(hours <= 336, "WINDOW_INVALID")
 
     def thaw(self, actor: str, window: str) -> str | None:
-        if missing := self.without(actor, "guardian"):
-            return missing
         found = self.state.windows[window]
-        if found.kind != "freeze" or found.until <= self.now:
-            return "WINDOW_UNKNOWN"
-        found.until = max(found.since, self.now)
-        return None
+        there = found.kind == "freeze" and found.until > self.now
+        refused = self.without(actor, "guardian") or unless(there, "WINDOW_UNKNOWN")
+        if refused is None:
+            found.until = max(found.since, self.now)
+        return refused
 
     def powerless(self, actor: str, subject: str) -> str | None:
         """Why a member is not one of two."""
-        own = "OWN_RAISE" if actor == subject else None
-        return self.without(actor, "guardian") or own
+        return self.without(actor, "guardian") or unless(actor != subject, "OWN_RAISE")
 
     def join(self, actor: str, kind: str, subject: str) -> str | None:
         """Why the first of two is refused."""
-        if powerless := self.powerless(actor, subject):
-            return powerless
-        if kind == "quarantine" and self.state.levels[subject] == "QUARANTINE":
-            return "NO_CHANGE"
+        there = kind == "quarantine" and self.state.levels[subject] == "QUARANTINE"
         under_way = any(
             (joint.kind, joint.subject, joint.status) == (kind, subject, "proposed")
             for joint in self.joints.values()
         )
-        return "JOINT_OPEN" if under_way else None
+        return (
+            self.powerless(actor, subject)
+            or unless(not there, "NO_CHANGE")
+            or unless(not under_way, "JOINT_OPEN")
+        )
 
     def confirm(self, id_: str, actor: str) -> str | None:
         joint = self.joints[id_]
-        if joint.status != "proposed":
-            return "JOINT_STATUS"
-        if powerless := self.powerless(actor, joint.subject):
-            return powerless
-        if actor == joint.by:
-            return "SECOND_PERSON"
-        if self.now >= joint.lapses:
-            return "JOINT_LAPSED"
-        if joint.kind == "break_glass":
-            if self.proposals[joint.subject].status != "queued":
-                return "PROPOSAL_STATUS"
-            self.proposals[joint.subject].broken = True
-        elif self.state.levels[joint.subject] == "QUARANTINE":
+        acts = self.break_glass if joint.kind == "break_glass" else self.quarantine
+        refused = (
+            unless(joint.status == "proposed", "JOINT_STATUS")
+            or self.powerless(actor, joint.subject)
+            or unless(actor != joint.by, "SECOND_PERSON")
+            or self.powerless(joint.by, joint.subject)
+            or unless(self.now < joint.lapses, "JOINT_LAPSED")
+            or acts(joint.subject)
+        )
+        if refused is None:
+            joint.status = "done"
+        return refused
+
+    def break_glass(self, id_: str) -> str | None:
+        """No window that is in force now stops it any more."""
+        held = any(window.holds(self.now) for window in self.state.windows.values())
+        queued = self.proposals[id_].status == "queued"
+        refused = unless(queued, "PROPOSAL_STATUS") or unless(held, "NOT_HELD")
+        if refused is None:
+            self.proposals[id_].broken = (self.now, self.next_tick())
+        return refused
+
+    def quarantine(self, member: str) -> str | None:
+        if self.unable(member):
             return "NO_CHANGE"
-        else:
-            state = deepcopy(self.state)
-            state.levels[joint.subject] = "QUARANTINE"
-            if any(
-                self.stuck(track, state) and not self.stuck(track, self.state) for track in TRACKS
-            ):
-                return "SELF_BRICK"
-            self.state = state
-        joint.status = "done"
+        state = deepcopy(self.state)
+        state.levels[member] = "QUARANTINE"
+        try:
+            self.refuse_to_brick(state)
+        except No as no:
+            return no.code
+        self.state = state
         return None
 
     def call_off(self, id_: str, actor: str) -> str | None:
-        if self.joints[id_].status != "proposed":
-            return "JOINT_STATUS"
-        if missing := self.without(actor, "guardian"):
-            return missing
-        self.joints[id_].status = "cancelled"
-        return None
+        joint = self.joints[id_]
+        refused = unless(joint.status == "proposed", "JOINT_STATUS") or self.without(
+            actor, "guardian"
+        )
+        if refused is None:
+            joint.status = "cancelled"
+        return refused
 
     def settle(self) -> None:
         for joint in self.joints.values():

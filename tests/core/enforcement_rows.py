@@ -67,11 +67,18 @@ THROUGH_EVERY_GATE = """
         SELECT *, coalesce(
             (SELECT min(applied_at) FROM effects WHERE proposal_id = id AND direction = 'apply'),
             ended_at
-        ) AS at
+        ) AS at,
+            eta - make_interval(hours => (terms ->> 'timelock_hours')::integer) AS queued_at
         FROM proposals WHERE id = ANY(%s)
+    ), standing AS (
+        SELECT DISTINCT ON (executed.id, member_id) executed.id AS proposal_id, member_id, level
+        FROM executed JOIN member_levels ON changed_at <= queued_at
+        ORDER BY executed.id, member_id, version DESC
     ), yes_voter AS (
-        SELECT proposal_id, member_id FROM effective_ballots JOIN executed ON proposal_id = id
-        WHERE choice = 'for' AND weight > 0 AND NOT EXISTS (
+        SELECT proposal_id, member_id
+        FROM effective_ballots JOIN executed ON proposal_id = id
+            JOIN standing USING (proposal_id, member_id)
+        WHERE choice = 'for' AND weight > 0 AND level <> 'QUARANTINE' AND NOT EXISTS (
             SELECT FROM jsonb_array_elements(decision -> 'set_aside' -> 'ballots') AS aside
             WHERE aside ->> 'member' = member_id
         )
@@ -84,7 +91,8 @@ THROUGH_EVERY_GATE = """
                 AND sum(weight) FILTER (WHERE approves)
                     >= (executed.terms ->> 'review_approval')::numeric * sum(weight)
                 AND bool_and(member_id <> executed.proposer)
-            FROM reviews WHERE proposal_id = id
+            FROM reviews JOIN standing USING (proposal_id, member_id)
+            WHERE proposal_id = id AND level IN ('CORE', 'TRUSTED')
         ))
         AND (terms ->> 'sign_off' IS NULL OR (
             SELECT count(*) FROM sign_offs JOIN yes_voter USING (proposal_id, member_id)
@@ -97,13 +105,13 @@ THROUGH_EVERY_GATE = """
                 AND (first.status = 'executed'
                     OR first.status = 'rolled_back' AND first.ended_at > at)
         ))
-        AND (
-            NOT EXISTS (
-                SELECT FROM execution_windows AS held WHERE from_at <= at AND until_at > at
-                    AND NOT (held.kind = 'pause' AND executed.type IN ('emergency', 'rollback'))
-            ) OR EXISTS (
-                SELECT FROM joint_actions WHERE joint_actions.kind = 'break_glass'
-                    AND subject = executed.id AND status = 'done' AND confirmed_at <= at
-            )
+        AND NOT EXISTS (
+            SELECT FROM execution_windows AS held WHERE from_at <= at AND until_at > at
+                AND NOT (held.kind = 'pause' AND executed.type IN ('emergency', 'rollback'))
+                AND NOT EXISTS (
+                    SELECT FROM joint_actions
+                    WHERE joint_actions.kind = 'break_glass' AND subject = executed.id
+                        AND status = 'done' AND confirmed_at BETWEEN from_at AND at
+                )
         )
 """

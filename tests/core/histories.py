@@ -166,8 +166,9 @@ def _extend(house: House) -> list[str]:
     ]
     rule = {"key": "emergency.pause_hours", "new_value": 24}
     switch = {"feature": "smart_contracts", "enabled": True}
-    _, *undone = _executed(
+    _, _, *undone = _executed(
         house,
+        {"type": "treasury_allocation", "payload": allocations[0] | {"amount": "0.125"}},
         {"type": "registry_extension", "payload": {"actions": _extensions("kept")}},
         {"type": "registry_extension", "payload": {"actions": _extensions("gone")}},
         {"type": "governance_rule", "payload": rule},

@@ -230,7 +230,7 @@ class Machine(RuleBasedStateMachine):
         self.walked: dict[str, Status] = {}
         self.finals: dict[str, str] = {}
         self.frozen: dict[str, str] = {}
-        self.attempts: list[tuple[str, str]] = []
+        self.attempts: list[tuple[str, str, str, str]] = []
         self.happened: Counter[tuple[str, ...]] = Counter()
         self.retried: set[str] = set()
         self.disturbed = False
@@ -624,20 +624,22 @@ class Machine(RuleBasedStateMachine):
         while waiting := self.executions():
             self.performs(waiting)
 
-    def executions(self) -> list[tuple[int, str, int]]:
-        """Job, proposal and attempts of what the next claim takes."""
+    def executions(self) -> list[tuple[int, str, str, int]]:
+        """Job, proposal, actor and attempts of what the next claim takes."""
         self.ready()
         return self.house.sql(
-            "SELECT id, payload ->> 'proposal_id', attempt FROM jobs"
+            "SELECT id, payload ->> 'proposal_id', actor, attempt FROM jobs"
             " WHERE kind = 'enforcement.execute' AND state = 'pending' ORDER BY id LIMIT %s",
             PLATFORM_KINDS["enforcement.execute"].claim,
         )
 
-    def performs(self, waiting: Sequence[tuple[int, str, int]], point: str | None = None) -> None:
+    def performs(
+        self, waiting: Sequence[tuple[int, str, str, int]], point: str | None = None
+    ) -> None:
         """One claim of executions. What a lost worker or a failed attempt did has not happened."""
         expected: dict[int, tuple[str, str | None]] = {}
         fails = point == "execution.applied"
-        for job, id_, attempts in waiting:
+        for job, id_, by, attempts in waiting:
             if point == "jobs.claimed":
                 self.lost[job] += 1
                 expected[job] = ("running", None)
@@ -648,7 +650,7 @@ class Machine(RuleBasedStateMachine):
             elif point == "jobs.finished" and not expected:
                 expected[job] = ("pending", None)
             else:
-                expected[job] = self.carry_out(id_, crashes=fails)
+                expected[job] = self.carry_out(id_, by, crashes=fails)
                 jams = self.model.jams(self.model.proposals[id_])
                 fails = fails and (expected[job][1] != "HANDLER_FAILED" or jams)
         self.perform("enforcement.execute", point)
@@ -657,20 +659,20 @@ class Machine(RuleBasedStateMachine):
         )
         assert {job: (state, code) for job, state, code in found} == expected
 
-    def carry_out(self, id_: str, *, crashes: bool) -> tuple[str, str | None]:
+    def carry_out(self, id_: str, by: str, *, crashes: bool) -> tuple[str, str | None]:
         """The model executes, and what it came to is counted."""
         model, proposal = self.model, self.model.proposals[id_]
         other_rules = proposal.terms and proposal.terms != model.terms_now(proposal)
-        in_a_window = any(w.since <= model.now < w.until for w in model.state.windows.values())
+        in_a_window = any(window.holds(model.now) for window in model.state.windows.values())
         held = proposal.expires is not None and model.now >= proposal.expires
-        state, code = model.execute(id_, crashes=crashes)
+        state, code = model.execute(id_, by, crashes=crashes)
         SEEN[f"{state}: {code or proposal.terms['track']}"] += 1
         if state == "done":
             SEEN[f"done: {proposal.type}"] += 1
             SEEN["done: undoes " + model.governing(proposal).type] += proposal.type == "rollback"
             SEEN["done: under rules that are others now"] += bool(other_rules)
             SEEN["done: in a window"] += in_a_window
-            SEEN["done: with broken glass"] += in_a_window and proposal.broken
+            SEEN["done: with broken glass"] += in_a_window and proposal.broken > (0, 0)
             SEEN["done: in a grace that was held"] += held
             SEEN["done: after its predecessor"] += proposal.after is not None
             SEEN["done: several actions"] += len(proposal.actions) > 1
@@ -777,7 +779,9 @@ class Machine(RuleBasedStateMachine):
         result = self.command("enforcement.freeze", actor, payload, expected)
         if expected is None:
             since = self.model.now + later
-            self.model.state.windows[result["window"]] = Window("freeze", since, since + hours)
+            self.model.state.windows[result["window"]] = Window(
+                "freeze", since, since + hours, self.model.next_tick()
+            )
 
     @some("queued")
     @rule(number=NUMBERS, way=st.sampled_from(["held", "broken", "outlasted"]))
@@ -986,7 +990,7 @@ class Machine(RuleBasedStateMachine):
                 self.walked[subject] = status
                 executed += [subject] if status is Status.EXECUTED else []
             if kind == "execution.refused":
-                self.attempts.append((subject, data["code"]))
+                self.attempts.append((subject, data["code"], data["status"], data["by"]))
             if kind in ONCE:
                 cause = data.get("proposal") or data.get("cause") or data.get("effect")
                 self.happened[kind, subject, cause] += 1

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Container, Mapping
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,10 +29,22 @@ def _bodies(schema: str) -> list[str]:
     return (GOLDEN / f"{schema}.entries.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
 
 
-def _rows(text: str) -> tuple[str, str]:
-    """A row as text that compares by value: 0.0 and 0 are the same weight."""
-    given = json.loads(text, parse_float=Decimal, parse_int=Decimal)
-    return given["table"], json.dumps(given["row"], sort_keys=True, default=_plain)
+def _golden_rows(schema: str) -> list[tuple[str, dict[str, object]]]:
+    text = (GOLDEN / f"{schema}.rows.jsonl").read_text(encoding="utf-8")
+    given = [_exact(line) for line in text.split("\n")[:-1]]
+    return [(one["table"], one["row"]) for one in given]
+
+
+def _exact(text: str) -> dict[str, Any]:
+    given: dict[str, Any] = json.loads(text, parse_float=Decimal, parse_int=Decimal)
+    return given
+
+
+def _as_text(table: str, row: dict[str, object], columns: Mapping[str, Container[str]]) -> str:
+    """A row that compares by value: 0.0 and 0 are the same weight."""
+    known = columns.get(table, row.keys())  # others came with a later schema
+    shown = {column: value for column, value in row.items() if column in known}
+    return f"{table} {json.dumps(shown, sort_keys=True, default=_plain)}"
 
 
 def _plain(number: Decimal) -> str:
@@ -52,13 +66,14 @@ def test_entries_of_each_schema_make_the_rows_that_they_made_then(empty_house: H
         )
     house.refold()
 
+    then = _golden_rows(schema)
+    columns = {table: row.keys() for table, row in then}
     made = Counter(
-        _rows(f'{{"table": "{table}", "row": {row}}}')
+        _as_text(table, _exact(row), columns)
         for table in house.derived_rows()
         for (row,) in house.sql(f"SELECT to_jsonb(t)::text FROM {table} AS t")
     )
-    text = (GOLDEN / f"{schema}.rows.jsonl").read_text(encoding="utf-8")
-    assert made == Counter(_rows(line) for line in text.split("\n")[:-1])
+    assert made == Counter(_as_text(table, row, columns) for table, row in then)
 
 
 def test_every_present_kind_and_version_is_in_a_golden_file():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from forge_core.database import transaction
-from forge_core.errors import Refused
 from forge_core.jobs.kinds import Job, JobKind, Outcome
 from forge_core.jobs.sweep import take_back_expired, wake_ups
 from forge_core.wiring import JOB_KINDS
@@ -111,29 +110,28 @@ def test_a_value_that_stands_already_is_no_change(house) -> None:
 
 
 def test_the_last_who_may_propose_keeps_that_trust(house) -> None:
-    """INV-40, as far as levels go."""
-    from forge_core.clock import forge_now
-    from forge_core.members.electorate import change_level
-    from forge_core.members.levels import TrustLevel
+    """INV-40, as far as levels go: whoever decides it, and two guardians as well."""
+    seats = {"cora": "CORE", "gus": "TRUSTED", "otto": "TRUSTED", "tara": "TRUSTED"}
+    house.sql("UPDATE members SET level = 'STANDARD' WHERE id IN ('gus', 'otto')")
+    house.sql("UPDATE electorate SET trusted = 1, standard = 3")
+    house.sql("INSERT INTO member_roles VALUES ('stan', 'guardian')")
 
-    def demote(member: str, before: TrustLevel) -> None:
-        with transaction(house.app) as session:
-            change_level(
-                session,
-                member,
-                before=before,
-                after=TrustLevel.QUARANTINE,
-                actor="test",
-                cause="test",
-                at=forge_now(session),
-            )
+    def demoted(member: str, proposer: str) -> str:
+        lower = {"member": member, "current_trust": seats[member], "new_trust": "SANDBOX"}
+        proposal = house.executed(proposer, type="trust_adjustment", payload=lower)
+        return str(house.column(proposal, "failure") or house.status(proposal))
 
-    demote("cora", TrustLevel.CORE)
-    demote("gus", TrustLevel.TRUSTED)
-    demote("otto", TrustLevel.TRUSTED)
-    with pytest.raises(Refused) as refusal:
-        demote("tara", TrustLevel.TRUSTED)
-    assert refusal.value.code == "SELF_BRICK"
+    def quarantined(member: str) -> str | None:
+        given = {"kind": "quarantine", "subject": member, "reason": "odd"}
+        action = house.do("joint.propose", "gus", **given)["joint_id"]
+        return house.command("joint.confirm", "stan", {"joint_id": action}).code
+
+    first = demoted("cora", "tara")
+    house.approvers = ["gus", "tara", "otto", "stan"]
+
+    assert first == "executed"
+    assert quarantined("tara") == "SELF_BRICK"
+    assert demoted("tara", "tara") == "SELF_BRICK"
 
 
 def test_deadlines_and_executions_are_not_given_up_for_outages() -> None:

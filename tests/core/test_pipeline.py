@@ -489,6 +489,8 @@ def test_execution_is_due_from_eta_on(house, tick):
     assert lifecycle.execution_due(now, eta) is due
     assert derived == (1 if due else 0)
     assert house.status(proposal) == ("executed" if due else "queued")
+    attempt = ("ALREADY_EXECUTED", "executed") if due else ("TIMELOCK_ACTIVE", "queued")
+    assert refused(house) == [attempt]
 
 
 @pytest.mark.parametrize("by", ["execution", "sweep"])
@@ -561,6 +563,7 @@ def test_a_clock_that_steps_back_strands_no_execution(house):
     house.settle()
 
     assert early == "queued"
+    assert refused(house) == [("TIMELOCK_ACTIVE", "queued")]
     assert house.status(proposal) == "executed"
 
 

@@ -18,7 +18,7 @@ from forge_core.errors import Refused
 from forge_core.ids import uuid7
 from forge_core.members.genesis import Founder, found
 from forge_core.members.levels import TrustLevel
-from forge_core.proposals.lifecycle import FINAL, Status
+from forge_core.proposals.lifecycle import FINAL
 from forge_core.settings import Settings
 from forge_workers.client import Ballot, GovernanceClient
 from tests.core.factories import FOUNDERS, ISSUER, House, connect, found_house
@@ -120,6 +120,8 @@ def stage(shared: House) -> House:
         house.approve(names[name])
     house.advance(days=3, hours=1)
     house.settle()
+    names["rolled_back"] = house.executed(title="rolled_back", voting_hours=1)
+    house.executed(type="rollback", payload={"proposal": names["rolled_back"]}, voting_hours=1)
     names["queued"] = house.open(title="queued")
     house.approve(names["queued"])
     house.advance(days=3, hours=1)
@@ -171,13 +173,9 @@ TEXTS = [
 TYPES = [
     (f"type {value!r}", {"type": value}, "UNKNOWN_PROPOSAL_TYPE")
     for value in (
-        "feature_activation",
-        "treasury_allocation",
-        "governance_rule",
-        "registry_extension",
-        "rollback",
-        "emergency",
         "made_up",
+        "Rollback",
+        "rollback ",
         "Policy",
         " policy",
         "",
@@ -246,7 +244,8 @@ PAYLOADS = (
     [
         ("configuration", change, code)
         for change, code in (
-            ({"key": "difficulty"}, "UNKNOWN_CAPABILITY"),
+            ({"key": "difficulty"}, "VALUE_OUT_OF_RANGE"),
+            ({"key": "difficulties"}, "UNKNOWN_CAPABILITY"),
             ({"key": "rate_limit"}, "UNKNOWN_CAPABILITY"),
             ({"key": "rate_limit.standard"}, "UNKNOWN_CAPABILITY"),
             ({"key": 5}, "TEXT_INVALID_TYPE"),
@@ -255,6 +254,9 @@ PAYLOADS = (
             ({"key": "track.routine.quorum", "new_value": "0.1"}, "TYPE_MISMATCH"),
             ({"key": "track.protected.min_yes_voters", "new_value": 2}, "TYPE_MISMATCH"),
             ({"key": "trust.weight.CORE", "new_value": "50"}, "TYPE_MISMATCH"),
+            ({"key": "feature.exchange", "new_value": False}, "TYPE_MISMATCH"),
+            ({"key": "emergency.adjustment", "new_value": "1"}, "TYPE_MISMATCH"),
+            ({"type": "policy"}, "TYPE_MISMATCH"),
             ({"new_value": True}, "VALUE_TYPE"),
             ({"new_value": "500"}, "VALUE_TYPE"),
             ({"new_value": 500.0}, "VALUE_TYPE"),
@@ -263,7 +265,7 @@ PAYLOADS = (
             ({"new_value": -5}, "VALUE_OUT_OF_RANGE"),
             ({"new_value": 1_000_001}, "VALUE_OUT_OF_RANGE"),
             ({"new_value": [500]}, "PAYLOAD_WRONG_TYPE"),
-            ({"new_value": {"a": 1}}, "PAYLOAD_WRONG_TYPE"),
+            ({"new_value": {"a": 1}}, "VALUE_TYPE"),
             ({"new_value": ...}, "PAYLOAD_MISSING_KEY"),
             ({"old_value": 500}, "NO_CHANGE"),
             ({"old_value": True}, "VALUE_TYPE"),
@@ -281,7 +283,8 @@ PAYLOADS = (
             ({"current_trust": "GOLD"}, "TRUST_LEVEL_UNKNOWN"),
             ({"member": "no such"}, "ID_INVALID"),
             ({"member": 7}, "ID_INVALID"),
-            ({"member": ...}, "PAYLOAD_MISSING_KEY"),
+            ({"member": ...}, "PAYLOAD_WRONG_TYPE"),
+            ({"overlay": "scout"}, "PAYLOAD_WRONG_TYPE"),
             ({"member": "tara", "current_trust": "STANDARD", "new_trust": "TRUSTED"}, "OWN_RAISE"),
         )
     ]
@@ -310,6 +313,8 @@ PAYLOADS = (
             ({"new_version": "1.0.0"}, "NO_CHANGE"),
             ({"new_version": "latest"}, "VERSION_INVALID"),
             ({"current_version": ...}, "PAYLOAD_MISSING_KEY"),
+            ({"overlay": ...}, "PAYLOAD_WRONG_TYPE"),
+            ({"module": "engine"}, "PAYLOAD_WRONG_TYPE"),
         )
     ]
 )
@@ -379,7 +384,18 @@ def test_a_command_on_no_known_proposal_is_refused(stage, kind, given):
 
 
 @pytest.mark.parametrize(
-    "name", ["active", "past", "rejected", "queued", "executed", "failed", "cancelled", "expired"]
+    "name",
+    [
+        "active",
+        "past",
+        "rejected",
+        "queued",
+        "executed",
+        "failed",
+        "cancelled",
+        "expired",
+        "rolled_back",
+    ],
 )
 def test_only_drafts_are_activated(stage, name):
     """INV-01, INV-02."""
@@ -446,6 +462,7 @@ def test_a_lapsed_draft_cannot_be_activated_even_before_the_sweep(house):
         ("rejected", "gus", "PROPOSAL_STATUS"),
         ("cancelled", "gus", "PROPOSAL_STATUS"),
         ("expired", "gus", "PROPOSAL_STATUS"),
+        ("rolled_back", "gus", "PROPOSAL_STATUS"),
     ],
 )
 def test_cancelling_takes_the_power_and_the_time(stage, name, actor, code):
@@ -471,15 +488,24 @@ def test_cancelling_names_a_reason(stage, reason, code):
     assert refusal(stage, "proposals.cancel", "tara", payload) == code
 
 
-@pytest.mark.parametrize("status", sorted(FINAL - {Status.ROLLED_BACK}))
+ON_A_PROPOSAL = {
+    "proposals.activate": {},
+    "proposals.cancel": {"reason": "again"},
+    "enforcement.review": {"approves": True, "comment": "again"},
+    "enforcement.sign_off": {},
+    "enforcement.retry": {"reason": "again"},
+}
+
+
+@pytest.mark.parametrize("status", sorted(FINAL))
 def test_no_command_changes_a_final_proposal(stage, status):
     """INV-02: every mutating call fails and leaves the row byte-identical."""
     proposal = stage.names[status]
     before = stage.image(proposal)
 
-    for kind in ("proposals.activate", "proposals.cancel"):
-        for actor in ("tara", "cora", "gus"):
-            answer = stage.command(kind, actor, {"proposal_id": proposal, "reason": "again"})
+    for kind, given in ON_A_PROPOSAL.items():
+        for actor in ("tara", "cora", "gus", "otto"):
+            answer = stage.command(kind, actor, {"proposal_id": proposal, **given})
             assert answer.state == "refused"
     assert stage.vote(proposal, "tara", "for").code == "PROPOSAL_NOT_ACTIVE"
     for kind in ("proposals.close", "proposals.expire", "enforcement.execute"):
@@ -508,6 +534,7 @@ def test_no_command_changes_a_final_proposal(stage, status):
         ("failed", "PROPOSAL_NOT_ACTIVE"),
         ("cancelled", "PROPOSAL_NOT_ACTIVE"),
         ("expired", "PROPOSAL_NOT_ACTIVE"),
+        ("rolled_back", "PROPOSAL_NOT_ACTIVE"),
     ],
 )
 def test_ballots_are_accepted_only_while_voting_is_open(stage, name, code):
@@ -570,7 +597,7 @@ def test_a_level_that_weighed_nothing_at_opening_casts_no_ballot(house):
 
 
 def set_value(house: House, key: str, value: object) -> None:
-    """What no proposal of this issue can set: a rule's value."""
+    """As if a governance_rule had."""
     house.sql(
         "INSERT INTO setting_values VALUES (%s, %s, 1, 'p', now()) ON CONFLICT (key)"
         " DO UPDATE SET value = excluded.value",
@@ -701,7 +728,7 @@ DELEGATIONS = [
     ("to one inactive", "tara", {"delegate": "ina"}, "MEMBER_INACTIVE"),
     *(
         (f"scope {value!r}", "tara", {"delegate": "gus", "scope": value}, "SCOPE_UNKNOWN")
-        for value in ("feature_activation", "", "**", 5, None, ["*"], {"*": 1})
+        for value in ("made_up", "", "**", 5, None, ["*"], {"*": 1})
     ),
     *(
         (f"expires {value!r}", "tara", {"delegate": "gus", "expires_at": value}, code)
@@ -720,8 +747,8 @@ DELEGATIONS = [
 REVOCATIONS = [
     ("none there", "tara", {}, "NO_DELEGATION"),
     ("none for the type", "tara", {"scope": "policy"}, "NO_DELEGATION"),
-    ("unknown scope", "tara", {"scope": "emergency"}, "SCOPE_UNKNOWN"),
-    ("scope a list", "tara", {"scope": []}, "SCOPE_UNKNOWN"),
+    ("none for no type", "tara", {"scope": "made_up"}, "NO_DELEGATION"),
+    ("scope a list", "tara", {"scope": []}, "ID_INVALID"),
     ("by nobody", "nobody", {}, "MEMBER_UNKNOWN"),
 ]
 
@@ -846,21 +873,42 @@ def test_revoking_is_refused_while_the_general_edge_would_close_a_circle(house):
     assert code == "DELEGATION_CYCLE"
 
 
-def test_production_admits_up_to_standard_and_knows_no_foreign_rolls_nor_clocks(production):
+def test_production_admits_at_sandbox_and_knows_no_foreign_rolls_nor_clocks(production):
     codes = {
         refusal(production, "members.admit", "cora", admit({"id": "x", "level": level}))
+        for level in ("STANDARD", "TRUSTED", "CORE", "QUARANTINE")
+    }
+
+    assert codes == {"LEVEL_NOT_GRANTED"}
+    production.do("members.admit", "cora", **admit({"id": "y"}))
+    assert production.sql("SELECT level FROM members WHERE id = 'y'") == [("SANDBOX",)]
+    for kind, given in FROM_A_SOURCE:
+        assert refusal(production, kind, "cora", given) == "SOURCE_UNKNOWN"
+    for given in ({"seconds": 60}, {"to": "2999-01-01T00:00:00Z"}):
+        assert refusal(production, "clock.advance", "cora", given) == "NOT_A_SANDBOX"
+
+
+FROM_A_SOURCE = [
+    ("members.import_electorate", {**roll(["tara", "1"]), "source": "tests"}),
+    ("members.report_holdings", {"source": "tests", "holdings": [["tara", 1, 0, 0, 0]]}),
+    ("treasury.deposit", {"source": "tests", "amount": "5"}),
+]
+
+
+def test_production_believes_a_source_that_governance_registered(production):
+    production.sql("INSERT INTO extensions VALUES ('tests', 'source', '{}', 'p', now())")
+
+    production.do("members.admit", "cora", **admit({"id": "x", "level": "STANDARD"}))
+    for kind, given in FROM_A_SOURCE:
+        production.do(kind, "cora", **given)
+    codes = {
+        refusal(production, "members.admit", "cora", admit({"id": "z", "level": level}))
         for level in ("TRUSTED", "CORE", "QUARANTINE")
     }
 
     assert codes == {"LEVEL_NOT_GRANTED"}
-    assert production.command(
-        "members.admit", "cora", admit({"id": "x", "level": "STANDARD"}, {"id": "y"})
-    ).result == {"admitted": 2}
-    assert production.sql("SELECT level FROM members WHERE id = 'y'") == [("SANDBOX",)]
-    imported = refusal(production, "members.import_electorate", "cora", roll(["tara", "1"]))
-    assert imported == "NOT_A_SANDBOX"
-    for given in ({"seconds": 60}, {"to": "2999-01-01T00:00:00Z"}):
-        assert refusal(production, "clock.advance", "cora", given) == "NOT_A_SANDBOX"
+    assert production.sql("SELECT level FROM members WHERE id = 'x'") == [("STANDARD",)]
+    assert production.sql("SELECT id, balance FROM accounts") == [("treasury", 5)]
 
 
 # Genesis

@@ -8,8 +8,11 @@ from __future__ import annotations
 import json
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from forge_core.actions.payloads import parse_payload
+from forge_core.actions.targets import Target
 from forge_core.capabilities.declaration import CapabilityClass
 from forge_core.errors import Refused
 from forge_core.proposals.tracks import Track, track_of
@@ -84,11 +87,24 @@ def test_actions_do_not_nest(type_):
 
 def test_each_action_is_held_to_the_limits_of_one_payload():
     text = "x" * (10_000 - len('{"text":""}'))
-    parse_payload("policy", {"actions": [{"text": text}] * 64}, CATALOGUE)
+    parse_payload("policy", {"actions": [{"text": text}] * 2}, CATALOGUE)
     too_long = {"actions": [{"text": text}, {"text": text + "x"}]}
     assert refusal("policy", too_long).code == "PAYLOAD_TOO_LARGE"
     deep = {"a": {"a": {"a": {"a": {"a": {}}}}}}
     assert refusal("policy", {"actions": [{}, deep]}).code == "PAYLOAD_TOO_DEEP"
+    many = {f"key_{number}": 1 for number in range(101)}
+    assert refusal("policy", {"actions": [{}, many]}).code == "PAYLOAD_TOO_MANY_KEYS"
+
+
+def test_all_actions_together_have_at_most_100_000_bytes():
+    around = len('{"actions":[]}') + 12 * len('{"text":""},') - 1
+    texts = [*["x" * 9_000] * 11, "x" * (100_000 - around - 11 * 9_000)]
+    payload = parse_payload("policy", {"actions": [{"text": text} for text in texts]}, CATALOGUE)
+    assert len(payload.canonical()) == 100_000
+    texts[0] += "x"
+    found = refusal("policy", {"actions": [{"text": text} for text in texts]})
+    assert found.code == "PAYLOAD_TOO_LARGE"
+    assert "100,000 bytes" in found.message
 
 
 def test_one_wrong_action_refuses_them_all():
@@ -99,7 +115,16 @@ def test_one_wrong_action_refuses_them_all():
 TRUST = {"current_trust": "SANDBOX", "new_trust": "STANDARD"}
 VERSIONS = {"current_version": "1.0.0", "new_version": "1.1.0"}
 FEATURE = {"kind": "feature", "name": "gardens", "declaration": {"description": "Planting."}}
-SOURCE = {"kind": "source", "name": "gardens", "declaration": {"description": "Who plants."}}
+PARAMETER = {
+    "kind": "parameter",
+    "name": "feature.gardens",
+    "declaration": {
+        "klass": "ordinary",
+        "type": "boolean",
+        "description": "Planting.",
+        "default": True,
+    },
+}
 
 
 @pytest.mark.parametrize(
@@ -127,19 +152,19 @@ SOURCE = {"kind": "source", "name": "gardens", "declaration": {"description": "W
             "trust_adjustment",
             {"member": "bob", **TRUST},
             {"member": "bob", "current_trust": "STANDARD", "new_trust": "TRUSTED"},
-            "member:bob:level",
+            "member.level:bob",
         ),
         (
             "trust_adjustment",
             {"overlay": "rain", **TRUST},
             {"overlay": "rain", **TRUST},
-            "overlay:rain:trust",
+            "overlay.trust:rain",
         ),
         (
             "role_change",
             {"member": "bob", "role": "guardian", "holds": True},
             {"member": "bob", "role": "guardian", "holds": False},
-            "role:bob:guardian",
+            "role.guardian:bob",
         ),
         (
             "overlay_registration",
@@ -151,15 +176,16 @@ SOURCE = {"kind": "source", "name": "gardens", "declaration": {"description": "W
             "overlay_update",
             {"overlay": "rain", **VERSIONS},
             {"overlay": "rain", "current_version": "1.1.0", "new_version": "1.2.0"},
-            "overlay:rain:version",
+            "overlay.version:rain",
         ),
         (
             "overlay_update",
             {"module": "rain", **VERSIONS},
             {"module": "rain", **VERSIONS},
-            "module:rain:version",
+            "module.version:rain",
         ),
-        ("registry_extension", FEATURE, SOURCE, "extension:gardens"),
+        # A feature and a parameter of the key that it would have.
+        ("registry_extension", FEATURE, PARAMETER, "setting:feature.gardens"),
         ("emergency", {"action": "pause", "hours": 1}, {"action": "resume"}, "execution"),
         (
             "emergency",
@@ -178,12 +204,52 @@ def test_one_proposal_changes_one_thing_once(type_, one, other, target):
 
 
 @pytest.mark.parametrize(
+    ("type_", "one", "other_type", "other"),
+    [
+        (
+            "overlay_update",
+            {"overlay": "rain", **VERSIONS},
+            "overlay_registration",
+            {"overlay": "rain:version", "name": "Rain", "version": "1.0.0"},
+        ),
+        (
+            "trust_adjustment",
+            {"overlay": "rain", **TRUST},
+            "overlay_registration",
+            {"overlay": "trust:rain", "name": "Rain", "version": "1.0.0"},
+        ),
+        (
+            "role_change",
+            {"member": "bob", "role": "guardian", "holds": True},
+            "role_change",
+            {"member": "bob:guardian", "role": "guardian", "holds": True},
+        ),
+    ],
+)
+def test_no_id_passes_for_another_thing(type_, one, other_type, other):
+    """An id may hold colons and dots; what one target names, no other does."""
+    first = parse_payload(type_, one, CATALOGUE).targets()
+    assert set(first).isdisjoint(parse_payload(other_type, other, CATALOGUE).targets())
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from(["overlay", "module", "role"]),
+    st.none() | st.sampled_from(["trust", "version", "guardian"]),
+    st.text(alphabet="a:.", min_size=1) | st.text(min_size=1),
+)
+def test_a_target_is_read_back_as_it_was_named(register, aspect, id_):
+    target = Target(register, aspect, id_)
+    assert Target.parse(str(target)) == target
+
+
+@pytest.mark.parametrize(
     ("type_", "actions", "targets"),
     [
         (
             "trust_adjustment",
             [{"member": "bob", **TRUST}, {"overlay": "bob", **TRUST}],
-            ("member:bob:level", "overlay:bob:trust"),
+            ("member.level:bob", "overlay.trust:bob"),
         ),
         (
             "role_change",
@@ -191,12 +257,12 @@ def test_one_proposal_changes_one_thing_once(type_, one, other, target):
                 {"member": "bob", "role": "guardian", "holds": True},
                 {"member": "bob", "role": "reviewer", "holds": True},
             ],
-            ("role:bob:guardian", "role:bob:reviewer"),
+            ("role.guardian:bob", "role.reviewer:bob"),
         ),
         (
             "overlay_update",
             [{"overlay": "rain", **VERSIONS}, {"module": "rain", **VERSIONS}],
-            ("module:rain:version", "overlay:rain:version"),
+            ("module.version:rain", "overlay.version:rain"),
         ),
         (
             "emergency",

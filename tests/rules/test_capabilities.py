@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
@@ -50,6 +51,7 @@ class Budget(BaseModel):
     share: Decimal = Decimal("0.5")
     rate: float = 0.5
     inner: Inner = Inner()
+    memo: str | None = None
 
 
 DOCUMENT = Capability(
@@ -159,6 +161,13 @@ def test_a_document_is_carried_as_plain_json_without_what_is_absent():
     assert DOCUMENT.check(given) == {**given, "rate": 0.5}
 
 
+def test_two_documents_fit_into_one_payload():
+    around = len(json.dumps(DOCUMENT.check({"coins": 1, "memo": ""})))
+    assert DOCUMENT.check({"coins": 1, "memo": "m" * (4_000 - around)})["coins"] == 1
+    with pytest.raises(Refused, match="VALUE_TOO_LARGE"):
+        DOCUMENT.check({"coins": 1, "memo": "m" * (4_001 - around)})
+
+
 @pytest.mark.parametrize(
     "value",
     [
@@ -192,6 +201,8 @@ def test_a_document_is_as_exact_as_its_model(value):
         lambda: declare("integer", 4, 1, 10, key="k" * 201),
         lambda: declare("integer", 5, 7, 6),
         lambda: declare("integer", 4, 0.5, 10),
+        lambda: declare("integer", 4, 1, 2**53),
+        lambda: declare("integer", 4, -(2**53), 10),
         lambda: declare("integer", 4, True, 10),
         lambda: declare("decimal", "1", "0", "NaN"),
         lambda: declare("decimal", 0.5, 0, 1),

@@ -120,6 +120,8 @@ def test_the_class_of_a_parameter_decides_who_changes_it(klass):
         ({"most": {"is": 1}}, "EXTENSION_INVALID"),
         ({"most": "NaN"}, "EXTENSION_INVALID"),
         ({"most": "Infinity"}, "EXTENSION_INVALID"),
+        ({"most": "9007199254740992"}, "EXTENSION_INVALID"),  # 2^53: JSON rounds beyond it
+        ({"least": "-9007199254740992"}, "EXTENSION_INVALID"),
         ({"most": ABSENT}, "EXTENSION_INVALID"),
         ({"least": ABSENT, "most": ABSENT}, "EXTENSION_INVALID"),
         ({"type": "boolean", "default": True}, "EXTENSION_INVALID"),

@@ -155,6 +155,7 @@ ALTER TABLE effects
     ADD COLUMN after JSONB,
     ADD COLUMN way_back JSONB,
     ADD COLUMN microseconds BIGINT;
+UPDATE effects SET cause = proposal_id;
 CREATE INDEX effects_applied_ix ON effects (applied_at, proposal_id, action);
 CREATE INDEX effects_target_ix ON effects (target, applied_at);
 
