@@ -58,8 +58,8 @@ BALLOTS = ("ballot.cast", "ballot.counted")  # the second one in ledgers begun w
 VERSIONS = {
     "ballot.cast": (1,),
     "ballot.counted": (1,),
-    "proposal.created": (1, 2),
-    "proposal.activated": (1,),
+    "proposal.created": (1, 2, 3),
+    "proposal.activated": (1, 2),
     "proposal.decided": (1,),
     "text.erased": (1,),
 }

@@ -111,8 +111,6 @@ class Capability:
     def __post_init__(self) -> None:
         if not _KEY.fullmatch(self.key) or len(self.key) > KEY_MOST:
             raise ValueError(f"{self.key!r} is not a capability key")
-        if self.klass is CapabilityClass.EMERGENCY:
-            raise ValueError(f"{self.key}: emergency is a class of actions; no proposal sets a key")
         if (self.type is None) == (self.model is None):
             raise ValueError(f"{self.key}: give a type or a model, one of the two")
         if self.type is not None and self.type not in _TYPES:

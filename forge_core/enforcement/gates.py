@@ -6,7 +6,7 @@ Both explain themselves: what there is, what is needed, and from whom something 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil
 from typing import Any
@@ -37,6 +37,16 @@ class Gates:
     reviews: tuple[Review, ...]
     yes_voters: tuple[str, ...]
     signed: frozenset[str]
+
+    def without(self, reviewers: Collection[str], voters: Collection[str]) -> Gates:
+        """The same, as if these had neither reviewed nor voted for it."""
+        yes_voters = tuple(member for member in self.yes_voters if member not in voters)
+        return replace(
+            self,
+            reviews=tuple(review for review in self.reviews if review.member not in reviewers),
+            yes_voters=yes_voters,
+            signed=self.signed.intersection(yes_voters),
+        )
 
     @property
     def approving(self) -> tuple[Fraction, Fraction]:

@@ -79,6 +79,10 @@ _YES_VOTERS = text("""
         ))
     ORDER BY member_id COLLATE "C"
 """)
+_WITHOUT = text("""
+    SELECT convert_from(body, 'UTF8')::jsonb -> 'data' -> 'without' FROM ledger_entries
+    WHERE subject = :id AND kind = 'proposal.queued' ORDER BY id DESC LIMIT 1
+""")
 _ABLE = text("""
     SELECT id FROM members JOIN member_roles ON member_id = id AND role = 'reviewer'
     WHERE active AND level IN ('CORE', 'TRUSTED') AND id <> :proposer
@@ -94,7 +98,15 @@ def gates_of(session: Session, proposal: LockedProposal) -> Gates:
     While they are open only those count who may still review or sign off; once it is queued, what
     had completed them.
     """
-    given = {"id": proposal.id, "standing": proposal.status is Status.APPROVED}
+    if proposal.status is Status.APPROVED:
+        return _gates(session, proposal, standing=True)
+    lost = session.execute(_WITHOUT, {"id": proposal.id}).scalar_one_or_none() or {}
+    gates = _gates(session, proposal, standing=False)
+    return gates.without(lost.get("reviewers", ()), lost.get("yes_voters", ()))
+
+
+def _gates(session: Session, proposal: LockedProposal, *, standing: bool) -> Gates:
+    given = {"id": proposal.id, "standing": standing}
     reviews = run(session, _REVIEWS, **given)
     yes_voters = tuple(row.member_id for row in run(session, _YES_VOTERS, **given))
     signed = {row.member_id for row in run(session, _SIGNED, id=proposal.id)}
@@ -173,10 +185,18 @@ def _step(session: Session, jobs: Sequence[Job], decide: Decide) -> list[Outcome
 
 def _go_on(session: Session, proposal: LockedProposal, now: datetime) -> Outcome:
     """Queue the proposal when its gates are complete; else say what is missing."""
-    missing = gates_of(session, proposal).problem()
+    gates = gates_of(session, proposal)
+    missing = gates.problem()
     if missing is not None:
         return Outcome.done(status="approved", missing=missing.code, why=missing.message)
-    append(session, [queued(proposal.id, proposal.terms, now)])
+    everybody = _gates(session, proposal, standing=False)
+    without = {
+        "reviewers": sorted(
+            {r.member for r in everybody.reviews} - {r.member for r in gates.reviews}
+        ),
+        "yes_voters": sorted(set(everybody.yes_voters) - set(gates.yes_voters)),
+    }
+    append(session, [queued(proposal.id, proposal.terms, now, without)])
     if proposal.terms.timelock_hours == 0:
         enqueue(session, [execution_job(proposal.id)])
     return Outcome.done(status="queued", eta=(now + proposal.terms.timelock).isoformat())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from forge_core.clock import rfc3339
 from forge_core.jobs.record import NewJob
@@ -21,10 +23,21 @@ QUEUED = EntryKind.of(
 )
 
 
-def queued(proposal: str, terms: Terms, now: datetime) -> Entry:
-    """The entry that starts the timelock; its length was frozen when voting opened (INV-28)."""
+def queued(
+    proposal: str,
+    terms: Terms,
+    now: datetime,
+    without: Mapping[str, Sequence[str]] | None = None,
+) -> Entry:
+    """The entry that starts the timelock; its length was frozen when voting opened (INV-28).
+
+    ``without``: the ``reviewers`` and ``yes_voters`` who counted no more when the gates were
+    complete.
+    """
     eta = now + terms.timelock
-    data = {"eta": rfc3339(eta), "expires_at": rfc3339(eta + terms.grace)}
+    data: dict[str, Any] = {"eta": rfc3339(eta), "expires_at": rfc3339(eta + terms.grace)}
+    if without is not None and any(without.values()):
+        data["without"] = without
     return Entry(QUEUED, now, "rule:timelock", proposal, data)
 
 

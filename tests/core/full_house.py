@@ -23,7 +23,9 @@ from forge_core.capabilities.declaration import Capability, CapabilityClass
 from forge_core.clock import forge_now
 from forge_core.ledger.entries import append
 from forge_core.wiring import DERIVED
-from tests.core.factories import Answer, House
+from tests.conftest import TEMPLATE, TestServers
+from tests.core.conftest import _house
+from tests.core.factories import FULL_FOUNDERS, Answer, House, found_house
 
 HISTORY = frozenset({
     "ballots",
@@ -575,9 +577,18 @@ CASES: Mapping[str, Case] = {
         " WHERE target LIKE 'decision:%' AND direction = 'apply' AND NOT EXISTS ("
         " SELECT FROM effects AS withdrawn"
         " WHERE withdrawn.target = recorded.target AND direction = 'undo')",
-        then=[("12.50",)],
+        then=[("12.5",)],
         proposer="stan",
         before=[GRANT],
     ),
 }
 """Every type of proposal, and every kind of thing that one can do."""
+
+
+@contextmanager
+def full_production(servers: TestServers) -> Iterator[House]:
+    """``FULL_FOUNDERS`` outside a sandbox: its clock is the database's, which the test moves."""
+    with _house(servers, TEMPLATE, FULL_FOUNDERS) as house:
+        found_house(house, sandbox=False)
+        house.advance_to = house.freeze_clock  # type: ignore[method-assign]
+        yield house

@@ -503,7 +503,9 @@ class Machine(RuleBasedStateMachine):
     @some("approved")
     @rule(number=NUMBERS, member=MEMBERS, approves=st.booleans(), crash=CRASHES)
     def review(self, number, member, approves, crash):
-        id_ = self.pick(number, "approved")
+        self.inspect(self.pick(number, "approved"), member, crash, approves=approves)
+
+    def inspect(self, id_: str, member: str, crash: str | None = None, *, approves: bool) -> None:
         expected = self.model.review(id_, member, approves=approves)
         payload = {"proposal_id": id_, "approves": approves, "comment": "seen"}
         self.command("enforcement.review", member, payload, expected, crash)
@@ -528,7 +530,9 @@ class Machine(RuleBasedStateMachine):
     @some("approved")
     @rule(number=NUMBERS, member=MEMBERS, crash=CRASHES)
     def sign_off(self, number, member, crash):
-        id_ = self.pick(number, "approved")
+        self.sign(self.pick(number, "approved"), member, crash)
+
+    def sign(self, id_: str, member: str, crash: str | None = None) -> None:
         expected = self.model.sign_off(id_, member)
         self.command("enforcement.sign_off", member, {"proposal_id": id_}, expected, crash)
 
@@ -1097,3 +1101,24 @@ def test_whatever_happens_a_change_passes_every_gate_and_happens_once(servers, r
     run_state_machine_as_test(lambda: Machine(servers, republic), settings=SETTINGS)
     assert SEEN["commands"] >= (100_000 if LONG else 2_000)
     assert [what for what in REQUIRED if not SEEN[what]] == []
+
+
+def test_gates_that_are_complete_stay_so_whoever_lost_their_standing_before(servers, republic):
+    """INV-27: neither the vote nor the review of somebody quarantined counts again later."""
+    machine = Machine(servers, republic)
+    try:
+        id_ = machine.voted("cora", PROTECTED[0])
+        machine.go_through(id_, until="approved")
+        for name in ("rose", "rita", "remy", "rhea", "rob", "gus"):
+            machine.inspect(id_, name, approves=name != "rose")
+        machine.jointly("quarantine", "rose", ("colin", "gus"))
+        for name in ("cora", "colin", "gus", "otto"):  # half of the eight that are left
+            machine.sign(id_, name)
+        assert machine.model.proposals[id_].status == "queued"
+
+        machine.go_through(id_)
+
+        assert machine.model.proposals[id_].status == "executed"
+        machine.everything_holds()
+    finally:
+        machine.teardown()

@@ -14,6 +14,7 @@ import pytest
 from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
+from forge_core.actions.emergency import TARGET as WINDOWS
 from forge_core.actions.targets import Target
 from forge_core.capabilities.declaration import DOCUMENT_MOST, Capability, Change, Delivery
 from forge_core.clock import rfc3339
@@ -97,6 +98,8 @@ def executed_at_once(house: House, first: str, second: str) -> None:
         with transaction(house.app) as session:
             execute(session, second)
 
+    # Who is the first to lock a name has all others wait, whatever they lock.
+    house.sql("INSERT INTO named_locks VALUES (%s) ON CONFLICT DO NOTHING", WINDOWS)
     follower = threading.Thread(target=follow)
     with transaction(house.app) as session:
         execute(session, first)
@@ -144,17 +147,17 @@ def test_an_overlay_is_not_updated_and_deregistered_at_once(full_shared):
     assert full_shared.one("SELECT version FROM overlays WHERE id = 'raced'") == "2.0.0"
 
 
-def test_two_proposals_at_once_do_not_register_one_key_twice(full_shared):
+def test_two_proposals_at_once_do_not_register_one_key_twice(full_house):
     """INV-34: a feature and a parameter, under two names; the house goes on."""
     taken = extension("parameter", "feature.lanterns", **PARAMETER.payload["declaration"])
-    feature, parameter = both_queued(full_shared, ("carl", SWITCH.given), ("cleo", taken.given))
+    feature, parameter = both_queued(full_house, ("carl", SWITCH.given), ("cleo", taken.given))
 
-    executed_at_once(full_shared, feature, parameter)
+    executed_at_once(full_house, feature, parameter)
 
-    assert ended(full_shared, feature, parameter) == [None, "EXTENSION_EXISTS"]
+    assert ended(full_house, feature, parameter) == [None, "EXTENSION_EXISTS"]
     names = "SELECT name FROM extensions WHERE name LIKE '%%lanterns'"
-    assert full_shared.sql(names) == [("lanterns",)]
-    full_shared.propose()
+    assert full_house.sql(names) == [("lanterns",)]
+    full_house.propose()
 
 
 @pytest.mark.parametrize("removed_first", [False, True])

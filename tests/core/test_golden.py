@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+import forge_verify
 from forge_core.ledger.entries import EntryKind
 from forge_core.ledger.replay import by_name
 from forge_core.wiring import ENTRY_KINDS
@@ -92,3 +93,10 @@ def test_every_golden_entry_is_of_a_kind_that_is_known():
         for document in map(json.loads, _bodies(schema)):
             kind: EntryKind = KINDS[document["kind"]]
             assert 1 <= document["v"] <= kind.version
+
+
+def test_every_golden_entry_is_read_by_whoever_verifies_without_the_house():
+    """INV-45: a raised version is also raised in the file that strangers run."""
+    for schema in SCHEMAS:
+        for position, body in enumerate(_bodies(schema)):
+            assert forge_verify.parse_entry(body, position).kind in KINDS

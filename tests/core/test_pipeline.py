@@ -535,6 +535,29 @@ def test_a_draft_lapses_with_the_end_of_its_lifetime(house, tick):
     assert house.status(swept) == ("expired" if over else "draft")
 
 
+@pytest.mark.parametrize("tick", [-1, 0, 1])
+def test_an_approval_whose_gates_stay_open_lapses_with_the_end_of_its_lifetime(full_house, tick):
+    """INV-03, INV-06: whoever comes first, a reviewer or the sweep, says the same."""
+    house = full_house
+    rule = {"key": "track.routine.quorum", "new_value": "0.25"}
+    proposal = house.approved(type="governance_rule", payload=rule)
+    lapses_at = house.column(proposal, "lapses_at")
+    assert lapses_at - house.column(proposal, "decided_at") == timedelta(days=30)
+    house.freeze_clock(lapses_at + tick * MICROSECOND)
+
+    review = {"proposal_id": proposal, "approves": True, "comment": "Late, but read."}
+    answer = house.command("enforcement.review", "rae", review)
+    house.sweep()
+    house.perform("proposals.expire")
+
+    over = tick >= 0
+    assert answer.code == ("EXPIRED" if over else None)
+    assert house.status(proposal) == ("expired" if over else "approved")
+    assert [entry["data"] for entry in house.entries("proposal.expired")] == (
+        [{"was": "approved"}] if over else []
+    )
+
+
 def test_a_clock_that_steps_back_strands_no_closing(house):
     """INV-05: the job that came too early is still there when the time has come."""
     proposal = house.open()

@@ -213,6 +213,8 @@ GROW_ONLY = (
     "ballots",
     "effects",
     "member_levels",
+    "sign_offs",
+    "proposal_targets",
 )
 
 
@@ -396,6 +398,7 @@ CONTENT = {
     "track": "'protected'",
     "voting_hours": "73",
     "electorate": "'another'",
+    "predecessor": "'another'",
     "created_at": "now() - interval '1 day'",
 }
 FROZEN = {
@@ -418,6 +421,29 @@ def test_what_was_proposed_cannot_change(shared, column, status):
     assert not attempt(
         shared, f"UPDATE proposals SET {column} = {CONTENT[column]} WHERE id = %s", id_
     )
+
+
+@pytest.mark.parametrize(
+    ("opens", "electorate", "allowed"),
+    [
+        (True, "balance:coins@7.1.0.7", True),
+        (False, "balance:coins@7.1.0.7", False),
+        (True, "balance:gold@7.1.0.7", False),
+        (True, "balance:coins", True),
+        (True, None, False),
+    ],
+)
+def test_a_roll_by_balance_is_named_exactly_at_opening(shared, opens, electorate, allowed):
+    """INV-33: the source that was proposed, as it stood then, and no other."""
+    id_ = f"balance-{uuid.uuid4().hex}"
+    insert_in(shared, "draft", id_)
+    with shared.superuser() as connection, connection.cursor() as cursor:
+        cursor.execute("SET session_replication_role = replica")
+        cursor.execute("UPDATE proposals SET electorate = 'balance:coins' WHERE id = %s", (id_,))
+    status = "status = 'active'," if opens else ""
+
+    changed = f"UPDATE proposals SET {status} electorate = %s WHERE id = %s"
+    assert attempt(shared, changed, electorate, id_) is allowed
 
 
 @pytest.mark.parametrize("column", FROZEN)

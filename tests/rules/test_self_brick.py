@@ -241,14 +241,14 @@ def counted(house):
 
 
 @pytest.mark.parametrize("track", list(Track))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(data=st.data())
 def test_the_guard_finds_a_way_exactly_where_there_is_one(track, data):
     house, values = data.draw(houses()), data.draw(rules(track))
     assert (_problem(track, counted(house), values) is None) == governable(track, house, values)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(houses(), houses(), st.data())
 def test_a_change_is_refused_exactly_when_a_track_is_lost(before, after, data):
     old, new = ({**PRESENT, **data.draw(rules("protected"))} for _ in range(2))
