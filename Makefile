@@ -12,7 +12,7 @@ ONCE ?=
 ARGS ?=
 WORKERS ?= 2
 
-.PHONY: help install run test lint format bench chaos docs lock clean
+.PHONY: help install run test long lint format bench chaos docs lock clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -36,6 +36,9 @@ run: $(STAMP) ## Start everything, show the demo, serve until Ctrl-C (ONCE=1: ex
 
 test: $(STAMP) ## Run the tests on servers of their own
 	@exec $(BIN)/python -m pytest -n $(WORKERS)
+
+long: $(STAMP) ## Run every case of the matrices and the long jobs, for an hour or more
+	@FORGE_LONG=1 exec $(BIN)/python -m pytest -n $(WORKERS)
 
 lint: $(STAMP) ## Style, types and layers
 	$(BIN)/ruff check

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -87,3 +88,28 @@ def full_shared(pytestconfig: pytest.Config, full_template: str) -> Iterator[Hou
     """The same with founders for every track."""
     with _house(_servers(pytestconfig), full_template, FULL_FOUNDERS) as house:
         yield house
+
+
+# One case of these is a whole way from proposal to effect: `make test` takes every third of a
+# function that has many, `make long` takes all.
+MATRICES = ("test_effects", "test_undoing", "test_emergencies", "test_simulation", "test_execution")
+MANY = 12
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out most cases of the large matrices, unless all are asked for."""
+    if os.environ.get("FORGE_LONG"):
+        return
+    cases: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.path.stem in MATRICES:
+            cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    left_out = [
+        item
+        for of_one in cases.values()
+        if len(of_one) >= MANY
+        for number, item in enumerate(of_one)
+        if number % 3
+    ]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in set(left_out)]

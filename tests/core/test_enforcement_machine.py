@@ -171,18 +171,8 @@ ANYTHING = st.one_of(
     st.sampled_from(RULES),
 )
 
-SCENES = [
-    "rolled back",
-    "rolled back",
-    "overtaken",
-    "mended",
-    "given up",
-    "held",
-    "broken",
-    "outlasted",
-    "followed",
-    "set aside",
-]
+SCENES = st.sampled_from(["rolled back", "rolled back", "overtaken", "followed", "outlasted"])
+INCIDENTS = st.sampled_from(["mended", "given up", "held", "broken", "set aside", "no gate"])
 
 STAGES = {
     "proposal.created": "draft",
@@ -558,11 +548,11 @@ class Machine(RuleBasedStateMachine):
         self.command("clock.advance", "cora", {"seconds": hours * 3600}, None)
         self.model.now += hours
 
-    @some("draft", "active", "approved", "queued")
+    @some("active", "queued")
     @rule(number=NUMBERS)
     def advance_to_a_deadline(self, number):
         """The hour in which time goes on with a live proposal, and not one more."""
-        proposal = self.model.proposals[self.pick(number, *LIVE)]
+        proposal = self.model.proposals[self.pick(number, "active", "queued")]
         if proposal.status in LIVE and self.model.wakes(proposal) > self.model.now:
             self.advance(self.model.wakes(proposal) - self.model.now)
 
@@ -898,19 +888,28 @@ class Machine(RuleBasedStateMachine):
         """All the rest of the way."""
         self.go_through(self.foremost(number))
 
-    @rule(scene=st.sampled_from(SCENES), number=NUMBERS)
+    @rule(scene=SCENES, number=NUMBERS)
     def play(self, scene, number):
         """What chance alone brings about too seldom; ``number`` says with which proposals."""
-        ordinary, protected, ruling = (
-            kind[number % len(kind)] for kind in (ORDINARY, PROTECTED, RULES)
-        )
-        id_ = self.voted("cora", protected if scene == "overtaken" or number % 4 == 3 else ordinary)
+        self.stage(scene, number)
+
+    @rule(scene=INCIDENTS, number=NUMBERS)
+    def play_an_incident(self, scene, number):
+        self.stage(scene, number)
+
+    def stage(self, scene: str, number: int) -> None:
+        kind = [ORDINARY, PROTECTED, EMERGENCIES, RULES][number % 4]
+        kind = PROTECTED if scene in ("overtaken", "no gate") else kind
+        id_ = self.voted("cora", kind[number // 4 % len(kind)])
         if scene == "set aside":
             self.jointly("quarantine", "rita", ("colin", "gus"))
-        self.go_through(id_, until="approved" if scene == "overtaken" else "queued")
+        self.go_through(id_, until="approved" if kind is PROTECTED else "queued")
         if scene == "overtaken":
-            self.go_through(self.voted("colin", ruling))
-        elif scene == "mended":
+            self.go_through(self.voted("colin", RULES[number % len(RULES)]))
+        elif scene == "no gate" and id_ is not None:
+            self.try_every_gate(id_)
+        self.go_through(id_, until="queued")
+        if scene == "mended":
             self.crash_in_an_execution(0, "execution.applied", mend=True)
         elif scene == "given up":
             self.crash_until_given_up(0, ["jobs.claimed", "jobs.finished"][number % 2], mend=True)
@@ -921,6 +920,15 @@ class Machine(RuleBasedStateMachine):
             self.go_through(self.voted("colin", ("rollback", {"proposal": id_})))
         elif scene == "followed":
             self.go_through(self.voted("colin", ORDINARY[(number + 1) % len(ORDINARY)], before=0))
+
+    def try_every_gate(self, id_: str) -> None:
+        """Sent to execution with nothing, with too many against it, and without sign-offs."""
+        self.send(id_)
+        self.execute()
+        for against in (2, 0):
+            self.all_review(id_, against)
+            self.send(id_)
+            self.execute()
 
     def go_through(self, id_: str | None, until: str = "executed") -> None:
         for _ in range(8):

@@ -1,4 +1,4 @@
-"""Voting by balance: what a source reports, the rolls made of it, and who votes with what weight."""
+"""Voting by balance: what a source reports, the rolls made of it, and who votes with what."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_a_roll_weighs_coins_and_the_best_of_what_was_donated(full_house):
         ((0, 1, 20_000, "0.01"), "0.6"),
         ((0, 1, 10_000, "0.02"), "0.6"),
         ((10, 10, 100_000, "0.1"), "10"),
-        (("1" * 20 + "." + "1" * 20, 0, 0, 0), "7" * 19 + "7.77777777777777777777"),
+        (("1" * 20 + "." + "1" * 20, 0, 0, 0), "7" * 19 + "." + "7" * 21),
     ],
 )
 def test_each_measure_has_its_worth(full_house, amounts, weight):
