@@ -43,6 +43,10 @@ JAM = 13  # a valve that is turned to this raises
 LIVE = ("draft", "active", "approved", "queued")
 
 
+Moment = tuple[int, int]
+"""An hour, and what orders the things that happen in it."""
+
+
 def feature(action: Mapping[str, Any]) -> str:
     """The key of what is switched."""
     return f"feature.{action['feature']}"
@@ -63,18 +67,14 @@ class No(Exception):
 
 @dataclass
 class Window:
-    """A time without executions, from one hour until before another.
-
-    ``tick`` orders what happens within an hour.
-    """
+    """A time without executions, from one moment until before another."""
 
     kind: str
-    since: int
-    until: int
-    tick: int
+    since: Moment
+    until: Moment
 
-    def holds(self, now: int) -> bool:
-        return self.since <= now < self.until
+    def holds(self, hour: int) -> bool:
+        return self.since[0] <= hour < self.until[0]
 
 
 @dataclass
@@ -107,10 +107,10 @@ class State:
         in_force = [w for w in self.windows.values() if w.kind == "pause" and w.holds(now)]
         return max(in_force, key=lambda window: window.until, default=None)
 
-    def shorten(self, now: int, until: int) -> None:
+    def shorten(self, now: Moment, until: Moment) -> None:
         """End the pauses that last longer than ``until``."""
         for window in self.windows.values():
-            if window.kind == "pause" and window.until > max(now, until):
+            if window.kind == "pause" and window.until[0] > now[0] and window.until > until:
                 window.until = now
 
     def latest(self, target: str) -> Effect:
@@ -142,7 +142,7 @@ class Proposal:
     signed: set[str] = field(default_factory=set)
     eta: int | None = None
     expires: int | None = None
-    broken: tuple[int, int] = (-1, 0)
+    broken: Moment = (-1, 0)
     failure: str | None = None
 
 
@@ -458,7 +458,7 @@ class Commonwealth:
         return any(
             window.holds(self.now)
             and not (window.kind == "pause" and spared)
-            and proposal.broken < (window.since, window.tick)
+            and proposal.broken < window.since
             for window in self.state.windows.values()
         )
 
@@ -568,16 +568,16 @@ class Commonwealth:
         pause = state.pause(self.now)
         before = deepcopy(pause)
         if action["action"] == "pause":
-            until = self.now + action["hours"]
-            if pause is not None and pause.until >= until:
+            window = self.window("pause", action["hours"])
+            if pause is not None and pause.until >= window.until:
                 raise No("NO_CHANGE")
-            window = Window("pause", self.now, until, self.next_tick())
             state.windows[f"w-{effect.proposal}-{effect.index}"] = window
-            state.effects.append(replace(effect, before=before, after=until))
+            state.effects.append(replace(effect, before=before, after=window.until))
             return
         if pause is None:
             raise No("NO_CHANGE")
-        state.shorten(self.now, self.now)
+        now = self.moment()
+        state.shorten(now, now)
         state.effects.append(replace(effect, before=before))
 
     def set(self, state: State, effect: Effect, action: Mapping[str, Any]) -> None:
@@ -626,15 +626,22 @@ class Commonwealth:
 
     def undo_emergency(self, state: State, by: str, effect: Effect) -> None:
         """Paused as long as it was before, by the same pause where that is still there."""
-        until = self.now if effect.before is None else effect.before.until
-        state.shorten(self.now, until)
+        now = self.moment()
+        until = now if effect.before is None else effect.before.until
+        state.shorten(now, until)
         left = state.pause(self.now)
-        if until > self.now and (left is None or left.until < until):
-            state.windows[f"w-{by}-0"] = Window("pause", self.now, until, self.next_tick())
+        if until[0] > self.now and (left is None or left.until < until):
+            state.windows[f"w-{by}-0"] = Window("pause", now, until)
 
-    def next_tick(self) -> int:
+    def moment(self, later: int = 0) -> Moment:
+        """Now, or in so many hours, after whatever has happened."""
         self.tick += 1
-        return self.tick
+        return self.now + later, self.tick
+
+    def window(self, kind: str, hours: int, later: int = 0) -> Window:
+        """One that begins now or in some hours."""
+        hour, tick = self.moment(later)
+        return Window(kind, (hour, tick), (hour + hours, tick))
 
     # Windows and what takes two people
 
@@ -644,10 +651,10 @@ class Commonwealth:
 
     def thaw(self, actor: str, window: str) -> str | None:
         found = self.state.windows[window]
-        there = found.kind == "freeze" and found.until > self.now
+        there = found.kind == "freeze" and found.until[0] > self.now
         refused = self.without(actor, "guardian") or unless(there, "WINDOW_UNKNOWN")
         if refused is None:
-            found.until = max(found.since, self.now)
+            found.until = max(found.since, self.moment())
         return refused
 
     def powerless(self, actor: str, subject: str) -> str | None:
@@ -688,7 +695,7 @@ class Commonwealth:
         queued = self.proposals[id_].status == "queued"
         refused = unless(queued, "PROPOSAL_STATUS") or unless(held, "NOT_HELD")
         if refused is None:
-            self.proposals[id_].broken = (self.now, self.next_tick())
+            self.proposals[id_].broken = self.moment()
         return refused
 
     def quarantine(self, member: str) -> str | None:

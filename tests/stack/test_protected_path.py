@@ -25,7 +25,7 @@ from forge_workers.client import Ballot, Command, GovernanceClient
 from forge_workers.stack.up import Stack, running_stack
 from tests.support import short_folder, until
 
-pytestmark = [pytest.mark.processes, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(1_000)]
 
 ROOT = Path(__file__).parents[2]
 GENEROUS = 60.0
@@ -50,7 +50,7 @@ class Platform:
             capture_output=True,
             text=True,
             check=False,
-            timeout=300,
+            timeout=900,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
