@@ -22,8 +22,8 @@ from tests.chaos.house import FOUNDER, House, running_house
 # Long for a machine that is busy with other things; nothing here waits for time to pass.
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
 
-WORKERS = ("decide", "count", "ledger")
-QUEUE_OF_WORKER = {"decide": "proposals", "count": "votes", "ledger": "ledger"}
+QUEUE_OF_WORKER = {worker.name: worker.queues[0] for worker in HOUSE_WORKERS}
+WORKERS = tuple(QUEUE_OF_WORKER)
 NOBODY = 15  # a database of the broker that no worker reads
 
 
