@@ -9,6 +9,7 @@ from typing import Final
 from sqlalchemy import Table
 
 from forge_core.actions import (
+    additions,
     emergency,
     extension,
     overlay,
@@ -123,8 +124,8 @@ ENTRY_KINDS: Final[tuple[EntryKind, ...]] = (
     accounts.TRANSFERRED,
     windows.WINDOW_IMPOSED,
     windows.WINDOW_ENDED,
-    extension.DECISION_RECORDED,
-    extension.DECISION_WITHDRAWN,
+    additions.DECISION_RECORDED,
+    additions.DECISION_WITHDRAWN,
     creation.CREATED,
     opening.ACTIVATED,
     expiry.EXPIRED,
@@ -198,7 +199,7 @@ COMMANDS: Final[tuple[JobKind, ...]] = (
     ),
     JobKind("joint.cancel", queue="proposals", step=joint.cancel, together=False),
     JobKind("treasury.deposit", queue="proposals", step=treasury_commands.deposit, together=False),
-    *commands.job_kinds(lambda session: extension.with_extensions(session, CATALOGUE).types),
+    *commands.job_kinds(lambda session: additions.with_extensions(session, CATALOGUE).types),
 )
 
 JOB_KINDS: Final[tuple[JobKind, ...]] = (
@@ -255,7 +256,7 @@ CHORES: Final[tuple[Chore, ...]] = (
 
 DERIVATIONS: Final[tuple[Derivation, ...]] = (
     closing.DUE,
-    holding.ELAPSED,
+    holding.elapsed(CATALOGUE),
     expiry.LAPSED,
     tally_check.STALE,
     joint.DUE,

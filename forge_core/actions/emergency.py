@@ -13,7 +13,7 @@ from forge_core.actions.catalogue import Catalogue
 from forge_core.actions.fields import one_of_field, text_field, whole_field
 from forge_core.actions.kind import Action, ActionKind, Effect, Frame, Planned
 from forge_core.actions.present import Present, require_still
-from forge_core.actions.windows import WINDOW_ENDED, Window, imposed, windows
+from forge_core.actions.windows import TARGET, WINDOW_ENDED, Window, imposed, windows
 from forge_core.capabilities.declaration import CapabilityClass
 from forge_core.capabilities.emergencies import ADJUSTMENT, PAUSE_HOURS
 from forge_core.clock import as_utc, rfc3339
@@ -24,7 +24,6 @@ from forge_core.members.levels import TrustLevel
 from forge_core.text import ID_MOST
 
 PAUSE_HOURS_MOST: Final = 168
-TARGET: Final = "execution"
 _FIELDS: Final = {
     "pause": {"hours"},
     "resume": set[str](),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -13,6 +13,9 @@ from sqlalchemy.orm import Session
 from forge_core.clock import as_utc, rfc3339
 from forge_core.database import run
 from forge_core.ledger.entries import Entry, EntryKind
+
+TARGET: Final = "execution"
+"""What a window changes, and the name that is locked for it."""
 
 WINDOW_IMPOSED = EntryKind.of(
     "execution.window_imposed",

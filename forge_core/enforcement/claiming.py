@@ -14,12 +14,12 @@ from datetime import datetime
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from forge_core.actions.additions import with_extensions
 from forge_core.actions.catalogue import Catalogue
-from forge_core.actions.emergency import TARGET as WINDOWS
-from forge_core.actions.extension import with_extensions
 from forge_core.actions.payloads import parse_payload
 from forge_core.actions.rollback import undone_proposals
 from forge_core.actions.targets import Target
+from forge_core.actions.windows import TARGET as WINDOWS
 from forge_core.clock import forge_now
 from forge_core.errors import Refused
 from forge_core.locks import lock_name, share_name

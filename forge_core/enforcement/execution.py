@@ -171,7 +171,7 @@ def _check(session: Session, held: Held) -> None:
             raise Refused(
                 "PREDECESSOR_NOT_EXECUTED", f"{proposal.predecessor} has to be executed before"
             )
-    if is_stopped(session, proposal.id, now):
+    if is_stopped(session, held.catalogue, proposal, now):
         raise Refused("EXECUTION_HELD", "a freeze or a pause is in force")
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from forge_core.actions.emergency import TARGET
-from forge_core.actions.windows import WINDOW_ENDED, Window, imposed, windows
-from forge_core.clock import forge_now, parse_moment
+from forge_core.actions.catalogue import Catalogue
+from forge_core.actions.windows import TARGET, WINDOW_ENDED, Window, imposed, windows
+from forge_core.clock import as_utc, forge_now, parse_moment
+from forge_core.database import run
 from forge_core.errors import Refused
 from forge_core.jobs.kinds import Derivation, Job, Outcome
 from forge_core.jobs.steps import alone
@@ -19,28 +20,17 @@ from forge_core.locks import lock_name
 from forge_core.members.electorate import require_role
 from forge_core.members.levels import Role
 from forge_core.proposals.draft import REASON_MOST
+from forge_core.proposals.locking import LockedProposal
 from forge_core.text import require_text
 
 FREEZE_MOST = timedelta(days=14)
 BEGIN_MOST = timedelta(days=90)
 
-# What a window in force does not stop: emergencies and rollbacks in a pause, and whatever two
-# guardians broke the glass for while it was in force.
-_STOPPED = """
-    EXISTS (
-        SELECT FROM execution_windows AS held
-        WHERE held.from_at <= {now} AND held.until_at > {now}
-            AND NOT (held.kind = 'pause' AND waiting.type IN ('emergency', 'rollback'))
-            AND NOT EXISTS (
-                SELECT FROM joint_actions
-                WHERE joint_actions.kind = 'break_glass' AND status = 'done'
-                    AND subject = waiting.id AND confirmed_at >= held.from_at
-            )
-    )
-"""
-_IS_STOPPED = text(
-    f"SELECT {_STOPPED.format(now=':now')} FROM proposals AS waiting WHERE id = :id"  # noqa: S608  # built from constants
-)
+_GLASS = text("""
+    SELECT subject, max(confirmed_at) AS broken_at FROM joint_actions
+    WHERE kind = 'break_glass' AND status = 'done' AND subject = ANY(:ids)
+    GROUP BY subject
+""")
 
 
 def freeze(session: Session, jobs: Sequence[Job]) -> list[Outcome]:
@@ -85,32 +75,78 @@ def thaw(session: Session, jobs: Sequence[Job]) -> list[Outcome]:
     return alone(jobs, decide)
 
 
-def is_stopped(session: Session, proposal: str, now: object) -> bool:
+def stopping(
+    session: Session,
+    catalogue: Catalogue,
+    proposals: Sequence[LockedProposal],
+    known: Sequence[Window],
+) -> dict[str, list[Window]]:
+    """Which of the ``known`` windows stop each proposal, by its id.
+
+    A pause does not stop emergencies and rollbacks, and no window stops what two guardians broke
+    the glass for after it began.
+    """
+    ids = [proposal.id for proposal in proposals]
+    rows = run(session, _GLASS, ids=ids) if known else ()
+    broken = {row.subject: as_utc(row.broken_at) for row in rows}
+
+    def stops(window: Window, proposal: LockedProposal) -> bool:
+        broken_at = broken.get(proposal.id)
+        if broken_at is not None and broken_at >= window.from_at:
+            return False
+        return window.kind != "pause" or proposal.type not in _unpaused(catalogue)
+
+    return {
+        proposal.id: [window for window in known if stops(window, proposal)]
+        for proposal in proposals
+    }
+
+
+def is_stopped(
+    session: Session, catalogue: Catalogue, proposal: LockedProposal, now: datetime
+) -> bool:
     """Whether a window in force forbids executing this proposal now."""
-    return bool(session.execute(_IS_STOPPED, {"id": proposal, "now": now}).scalar_one())
+    known = windows(session, now)
+    return any(w.holds(now) for w in stopping(session, catalogue, [proposal], known)[proposal.id])
 
 
-ELAPSED = Derivation(
-    "elapsed timelocks",
-    text(f"""
-        INSERT INTO jobs (kind, key, once, payload, actor)
-        SELECT 'enforcement.execute', 'execute:' || id, false,
-            jsonb_build_object('proposal_id', id), 'system'
-        FROM proposals AS waiting
-        WHERE status = 'queued' AND eta <= (SELECT forge_now())
-            AND expires_at + forge_held(eta, (SELECT forge_now())) > (SELECT forge_now())
-            AND (predecessor IS NULL OR EXISTS (
-                SELECT FROM proposals AS first
-                WHERE first.id = waiting.predecessor AND first.status = 'executed'
-            ))
-            AND NOT {_STOPPED.format(now="(SELECT forge_now())")}
-            AND NOT EXISTS (
-                SELECT FROM jobs AS present WHERE present.key = 'execute:' || waiting.id
-                    AND present.state IN ('pending', 'running', 'dead')
-            )
-        ORDER BY eta, id
-        LIMIT :limit
-        ON CONFLICT DO NOTHING
-        RETURNING kind
-    """),  # noqa: S608  # built from constants
-)
+def elapsed(catalogue: Catalogue) -> Derivation:
+    """What is due, waits for nobody, and no window stops: `stopping` as the sweep asks it."""
+    return Derivation(
+        "elapsed timelocks",
+        text("""
+            INSERT INTO jobs (kind, key, once, payload, actor)
+            SELECT 'enforcement.execute', 'execute:' || id, false,
+                jsonb_build_object('proposal_id', id), 'system'
+            FROM proposals AS waiting
+            WHERE status = 'queued' AND eta <= (SELECT forge_now())
+                AND expires_at + forge_held(eta, (SELECT forge_now())) > (SELECT forge_now())
+                AND (predecessor IS NULL OR EXISTS (
+                    SELECT FROM proposals AS first
+                    WHERE first.id = waiting.predecessor AND first.status = 'executed'
+                ))
+                AND NOT EXISTS (
+                    SELECT FROM execution_windows AS held
+                    WHERE held.from_at <= (SELECT forge_now())
+                        AND held.until_at > (SELECT forge_now())
+                        AND NOT (held.kind = 'pause' AND waiting.type = ANY(:unpaused))
+                        AND NOT EXISTS (
+                            SELECT FROM joint_actions
+                            WHERE joint_actions.kind = 'break_glass' AND status = 'done'
+                                AND subject = waiting.id AND confirmed_at >= held.from_at
+                        )
+                )
+                AND NOT EXISTS (
+                    SELECT FROM jobs AS present WHERE present.key = 'execute:' || waiting.id
+                        AND present.state IN ('pending', 'running', 'dead')
+                )
+            ORDER BY eta, id
+            LIMIT :limit
+            ON CONFLICT DO NOTHING
+            RETURNING kind
+        """).bindparams(unpaused=_unpaused(catalogue)),
+    )
+
+
+def _unpaused(catalogue: Catalogue) -> list[str]:
+    return [name for name in catalogue.types if not catalogue.kind(name).paused]

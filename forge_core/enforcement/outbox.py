@@ -23,6 +23,7 @@ from forge_core.failpoints import reach
 from forge_core.jobs.lifecycle import back_off
 from forge_core.jobs.record import wake
 from forge_core.ledger.entries import Entry, EntryKind, append, keep_texts
+from forge_core.locks import lock_name, share_name
 
 DELIVER = "enforcement.deliver"
 LEASE = timedelta(seconds=30)
@@ -100,6 +101,7 @@ def deliver_next(engine: Engine, catalogue: Catalogue) -> bool:
     its lease finishes nothing. The same effect may then be delivered again, under the same key.
     """
     with transaction(engine) as session:
+        share_name(session, DELIVER)
         taken = run(session, _CLAIM, lease=LEASE)
     if not taken:
         return False
@@ -130,6 +132,7 @@ def _deliver(catalogue: Catalogue, row: Row[tuple[object, ...]]) -> None:
 
 def revive(session: Session, effect: str) -> None:
     """A person has an effect tried again. ``EFFECT_NOT_DEAD``, also if a later one got through."""
+    lock_name(session, DELIVER)  # no later one is being taken while this looks whether it was
     if session.execute(_REVIVE, {"effect": effect}).one_or_none() is None:
         raise Refused(
             "EFFECT_NOT_DEAD",

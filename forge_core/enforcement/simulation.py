@@ -16,8 +16,8 @@ from typing import Any, Final
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from forge_core.actions.additions import with_extensions
 from forge_core.actions.catalogue import Catalogue, check_may_propose
-from forge_core.actions.extension import with_extensions
 from forge_core.actions.kind import Frame, Planned
 from forge_core.actions.payloads import Payload, parse_payload
 from forge_core.actions.planning import Step, plan

@@ -16,6 +16,7 @@ from forge_core.actions.catalogue import Catalogue
 from forge_core.actions.windows import Window, windows
 from forge_core.clock import as_utc, rfc3339
 from forge_core.database import run
+from forge_core.enforcement.holding import stopping
 from forge_core.enforcement.review import able_reviewers, gates_of
 from forge_core.proposals.lifecycle import Status, execution_due
 from forge_core.proposals.locking import LockedProposal
@@ -26,11 +27,6 @@ LIVE = frozenset({Status.DRAFT, Status.ACTIVE, Status.APPROVED, Status.QUEUED, S
 _WAITED = frozenset({Status.QUEUED, Status.FAILED})
 
 _PREDECESSORS = text("SELECT id, status FROM proposals WHERE id = ANY(:ids)")
-_GLASS = text("""
-    SELECT subject, max(confirmed_at) AS broken_at FROM joint_actions
-    WHERE kind = 'break_glass' AND status = 'done' AND subject = ANY(:ids)
-    GROUP BY subject
-""")
 
 
 def standings(
@@ -45,17 +41,9 @@ def standings(
     begins = [proposal.eta for proposal in proposals if proposal.eta is not None]
     known = windows(session, min([now, *(as_utc(eta) for eta in begins)]))
     first = _statuses(session, [p.predecessor for p in proposals if p.predecessor is not None])
-    rows = run(session, _GLASS, ids=[p.id for p in proposals])
-    glass = {row.subject: as_utc(row.broken_at) for row in rows}
+    stopped_by = stopping(session, catalogue, proposals, known)
     return {
-        proposal.id: _standing(
-            session,
-            proposal,
-            now,
-            known,
-            [w for w in known if _stops(catalogue, proposal, w, glass.get(proposal.id))],
-            first,
-        )
+        proposal.id: _standing(session, proposal, now, known, stopped_by[proposal.id], first)
         for proposal in proposals
     }
 
@@ -65,7 +53,7 @@ def _standing(  # what it is told from
     proposal: LockedProposal,
     now: datetime,
     known: Sequence[Window],
-    stopping: Sequence[Window],
+    stopped_by: Sequence[Window],
     first: dict[str, str],
 ) -> dict[str, Any]:
     able = able_reviewers(session, proposal.proposer)
@@ -76,7 +64,7 @@ def _standing(  # what it is told from
     if proposal.status is Status.APPROVED and incomplete is not None:
         missing = [(incomplete.code, incomplete.message)]
     if proposal.status in LIVE:
-        missing += _held_back(proposal, now, stopping, first)
+        missing += _held_back(proposal, now, stopped_by, first)
     expires_at = None
     if proposal.eta is not None and proposal.expires_at is not None:
         expires_at = runs_out_at(as_utc(proposal.eta), as_utc(proposal.expires_at), known)
@@ -86,12 +74,12 @@ def _standing(  # what it is told from
         "lapses_at": _time(proposal.lapses_at),
         "closes_at": _time(proposal.closes_at),
         "eta": _time(proposal.eta),
-        "may_run_at": _time(may_run_at(proposal.eta, now, stopping)) if queued else None,
+        "may_run_at": _time(may_run_at(proposal.eta, now, stopped_by)) if queued else None,
         "expires_at": _time(expires_at) if proposal.status in _WAITED else None,
         "gates": None if gates is None else gates.to_json(able),
         "windows": [
             _window(window)
-            for window in stopping
+            for window in stopped_by
             if window.until_at > now and proposal.status in LIVE
         ],
         "predecessor": _predecessor(proposal, first),
@@ -113,7 +101,7 @@ def _waiting_for(proposal: LockedProposal, now: datetime) -> list[tuple[str, str
 
 
 def _held_back(
-    proposal: LockedProposal, now: datetime, stopping: Sequence[Window], first: dict[str, str]
+    proposal: LockedProposal, now: datetime, stopped_by: Sequence[Window], first: dict[str, str]
 ) -> list[tuple[str, str]]:
     """What else it has to wait for, whatever its own status."""
     found = []
@@ -124,7 +112,7 @@ def _held_back(
         )
     found += [
         ("EXECUTION_HELD", f"{window.kind} {window.id} lasts until {_time(window.until_at)}")
-        for window in stopping
+        for window in stopped_by
         if window.holds(now)
     ]
     return found
@@ -146,25 +134,17 @@ def runs_out_at(eta: datetime, expires_at: datetime, known: Sequence[Window]) ->
     return end
 
 
-def may_run_at(eta: datetime | None, now: datetime, stopping: Sequence[Window]) -> datetime | None:
+def may_run_at(
+    eta: datetime | None, now: datetime, stopped_by: Sequence[Window]
+) -> datetime | None:
     """The first moment from now on at which neither timelock nor a known window forbids it."""
     if eta is None:
         return None
     at = max(as_utc(eta), now)
-    for window in sorted(stopping, key=lambda window: window.from_at):
+    for window in sorted(stopped_by, key=lambda window: window.from_at):
         if window.holds(at):
             at = window.until_at
     return at
-
-
-def _stops(
-    catalogue: Catalogue, proposal: LockedProposal, window: Window, broken_at: datetime | None
-) -> bool:
-    """The same as ``holding`` asks of the database."""
-    if broken_at is not None and broken_at >= window.from_at:
-        return False
-    known = proposal.type in catalogue.types
-    return window.kind != "pause" or not known or catalogue.kind(proposal.type).paused
 
 
 def _statuses(session: Session, ids: Sequence[str]) -> dict[str, str]:

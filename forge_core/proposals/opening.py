@@ -16,8 +16,8 @@ from sqlalchemy import text
 from sqlalchemy.engine import Row
 from sqlalchemy.orm import Session
 
+from forge_core.actions.additions import with_extensions
 from forge_core.actions.catalogue import Catalogue, check_may_propose
-from forge_core.actions.extension import with_extensions
 from forge_core.actions.payloads import parse_payload
 from forge_core.actions.rollback import undone_proposals
 from forge_core.capabilities.declaration import Value

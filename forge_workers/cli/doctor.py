@@ -7,8 +7,6 @@ from dataclasses import asdict, dataclass, replace
 
 import redis
 import typer
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from rich.markup import escape
 from sqlalchemy import Engine, text
 
@@ -90,6 +88,10 @@ def _examine(settings: Settings) -> Iterator[Finding]:
 
 
 def _examine_database(engine: Engine) -> Iterator[Finding]:
+    # Slow to import, and every command would wait for it.
+    from alembic.runtime.migration import MigrationContext  # noqa: PLC0415
+    from alembic.script import ScriptDirectory  # noqa: PLC0415
+
     newest = ScriptDirectory(str(MIGRATIONS)).get_current_head()
     with engine.connect() as connection:
         present = MigrationContext.configure(connection).get_current_revision()

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from forge_core.actions.extension import with_extensions
+from forge_core.actions.additions import with_extensions
 from forge_core.enforcement.power import voting_power
 from forge_core.members.holdings import MEASURES
 from forge_core.members.levels import TrustLevel

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from forge_core.actions.additions import with_extensions
 from forge_core.actions.catalogue import Catalogue
-from forge_core.actions.extension import with_extensions
 from forge_core.capabilities.declaration import Capability
 from forge_core.wiring import CATALOGUE
 from forge_workers.cli import queries

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from forge_core.database import run, transaction
-from forge_core.enforcement.holding import ELAPSED
+from forge_core.enforcement.holding import elapsed
 from forge_core.jobs.kinds import Derivation
 from forge_core.voting.closing import DUE
+from forge_core.wiring import CATALOGUE
 from tests.core.factories import House
 
 
@@ -27,4 +28,4 @@ def test_elapsed_timelocks_with_a_job_are_not_looked_at_again(house):
         house.approve(house.open())
     house.close_now()
     house.sql("DELETE FROM jobs WHERE kind = 'enforcement.execute'")
-    assert [_derived(house, ELAPSED, limit=2) for _ in range(3)] == [2, 1, 0]
+    assert [_derived(house, elapsed(CATALOGUE), limit=2) for _ in range(3)] == [2, 1, 0]

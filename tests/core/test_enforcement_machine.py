@@ -64,8 +64,8 @@ from tests.core.plain import SCOPES, SIDES
 from tests.core.valve import OUTSIDE, PLATFORM, PLATFORM_KINDS, Platform
 
 LONG = bool(os.environ.get("FORGE_LONG"))
-STEPS = 125
-EXAMPLES = 850 if LONG else 18
+STEPS = 80
+EXAMPLES = 1_600 if LONG else 32
 SETTINGS = settings(
     max_examples=EXAMPLES,
     stateful_step_count=STEPS,
@@ -170,8 +170,8 @@ ANYTHING = st.one_of(
     st.sampled_from(RULES),
 )
 
-SCENES = st.sampled_from(["rolled back", "rolled back", "overtaken", "followed", "outlasted"])
-INCIDENTS = st.sampled_from(["mended", "given up", "held", "broken", "set aside", "no gate"])
+SCENES = ["rolled back", "overtaken", "followed", "set aside", "no gate"]
+INCIDENTS = ["mended", "workers lost", "attempts failed", "held", "broken", "outlasted"]
 
 STAGES = {
     "proposal.created": "draft",
@@ -222,6 +222,7 @@ class Machine(RuleBasedStateMachine):
         self.attempts: list[tuple[str, str, str, str]] = []
         self.happened: Counter[tuple[str, ...]] = Counter()
         self.retried: set[str] = set()
+        self.number = 0
         self.disturbed = False
         self.lost: Counter[int] = Counter()
 
@@ -241,17 +242,20 @@ class Machine(RuleBasedStateMachine):
             live = [p for p in self.model.proposals.values() if p.status in LIVE]
             if not live:
                 break
-            self.advance(max(self.model.wakes(p) for p in live) + 400 - self.model.now)
+            longest = max(self.model.wakes(p) - self.model.now for p in live)
+            self.advance(max(longest, 0) + 400)
             self.work()
         assert not any(p.status in LIVE for p in self.model.proposals.values())
         self.deliver_outside(None)
         SEEN["an effect was delivered twice"] += OUTSIDE.repeated
         assert OUTSIDE.value == self.model.state.values["valve"]
         self.everything_holds()
-        before = self.house.derived_rows()
-        self.house.refold(ballots_at_once=True)
-        assert self.house.derived_rows() == before
-        if LONG or len(self.model.proposals) % 3 == 0:  # it folds every entry once more
+        verifies = self.number % 3 == 0
+        if LONG or not verifies:
+            before = self.house.derived_rows()
+            self.house.refold(ballots_at_once=True)
+            assert self.house.derived_rows() == before
+        if LONG or verifies:  # which folds every entry as well, into tables of its own
             self.house.seal()
             assert self.house.verify() == []
             SEEN["verified"] += 1
@@ -340,8 +344,9 @@ class Machine(RuleBasedStateMachine):
     @initialize(number=NUMBERS)
     def begin(self, number):
         """With something executed that can be rolled back, and a voting under way."""
-        self.go_through(self.voted("colin", PROTECTED[number % len(PROTECTED)]))
-        self.voted("cora", ORDINARY[number % len(ORDINARY)])
+        self.number = number
+        self.go_through(self.voted("colin", ORDINARY[number % len(ORDINARY)]))
+        self.voted("cora", PROTECTED[number % len(PROTECTED)])
 
     @rule(proposer=PROPOSERS, what=ANYTHING, quick=st.booleans(), before=BEFORE, crash=CRASHES)
     def propose(self, proposer, what, quick, before, crash):
@@ -547,6 +552,11 @@ class Machine(RuleBasedStateMachine):
         self.command("clock.advance", "cora", {"seconds": hours * 3600}, None)
         self.model.now += hours
 
+    def lapse(self) -> None:
+        """A time after which no draft that there is now can be opened."""
+        self.advance(720)
+        self.sweep()
+
     @some("active", "queued")
     @rule(number=NUMBERS)
     def advance_to_a_deadline(self, number):
@@ -746,7 +756,7 @@ class Machine(RuleBasedStateMachine):
             self.retried.add(id_)
 
     @precondition(lambda self: len(self.model.state.outbox) > len(OUTSIDE.received))
-    @rule(crash=st.sampled_from([None, "outbox.delivered"]))
+    @rule(crash=st.sampled_from(["outbox.delivered", "outbox.delivered", None]))
     def deliver_outside(self, crash):
         """What leaves the house, the other side having an effect once by its key."""
         while self.house.one("SELECT count(*) FROM outbox WHERE state = 'pending'"):
@@ -862,7 +872,8 @@ class Machine(RuleBasedStateMachine):
     @some("executed")
     @rule(number=NUMBERS)
     def roll_back(self, number):
-        self.voted("colin", ("rollback", {"proposal": self.pick(number, "executed")}))
+        what = ("rollback", {"proposal": self.pick(number, "executed")})
+        self.go_through(self.voted("colin", what), until=() if number % 2 else ("active",))
 
     @some(*LIVE)
     @rule(number=NUMBERS, against=AGAINST)
@@ -885,52 +896,65 @@ class Machine(RuleBasedStateMachine):
         """All the rest of the way."""
         self.go_through(self.foremost(number))
 
-    @rule(scene=SCENES, number=NUMBERS)
-    def play(self, scene, number):
-        """What chance alone brings about too seldom; ``number`` says with which proposals."""
-        self.stage(scene, number)
-
-    @rule(scene=INCIDENTS, number=NUMBERS)
-    def play_an_incident(self, scene, number):
-        self.stage(scene, number)
-
-    def stage(self, scene: str, number: int) -> None:
-        kind = [ORDINARY, PROTECTED, EMERGENCIES, RULES][number % 4]
-        kind = PROTECTED if scene in ("overtaken", "no gate") else kind
-        id_ = self.voted("cora", kind[number // 4 % len(kind)])
+    @rule(scene=st.sampled_from(SCENES + INCIDENTS), what=ANYTHING, other=st.sampled_from(RULES))
+    def play(self, scene, what, other):
+        """What chance alone brings about too seldom."""
+        id_ = self.voted("cora", what)
+        if id_ is None:
+            return
         if scene == "set aside":
             self.jointly("quarantine", "rita", ("colin", "gus"))
-        self.go_through(id_, until="approved" if kind is PROTECTED else "queued")
+        self.go_through(id_, until=("approved", "queued"))
         if scene == "overtaken":
-            self.go_through(self.voted("colin", RULES[number % len(RULES)]))
-        elif scene == "no gate" and id_ is not None:
+            self.go_through(self.voted("colin", other))
+        elif scene == "no gate":
             self.try_every_gate(id_)
-        self.go_through(id_, until="queued")
-        if scene == "mended":
-            self.crash_in_an_execution(0, "execution.applied", mend=True)
-        elif scene == "given up":
-            self.crash_until_given_up(0, ["jobs.claimed", "jobs.finished"][number % 2], mend=True)
-        elif scene in ("held", "broken", "outlasted"):
-            self.freeze_at_the_eta(0, scene)
+        self.go_through(id_, until=("queued",))
+        self.meet(scene)
         self.go_through(id_)
-        if scene == "rolled back" and id_ is not None:
+        if self.model.proposals[id_].status == "failed":
+            self.send(id_)
+            self.execute()
+        if scene == "rolled back":
             self.go_through(self.voted("colin", ("rollback", {"proposal": id_})))
         elif scene == "followed":
-            self.go_through(self.voted("colin", ORDINARY[(number + 1) % len(ORDINARY)], before=0))
+            self.follow()
 
-    def try_every_gate(self, id_: str) -> None:
-        """Sent to execution with nothing, with too many against it, and without sign-offs."""
-        self.send(id_)
-        self.execute()
-        for against in (2, 0):
-            self.all_review(id_, against)
+    def meet(self, incident: str) -> None:
+        """What may happen to the last one that is queued."""
+        if incident == "mended":
+            self.crash_in_an_execution(0, "execution.applied", mend=True)
+        elif incident == "workers lost":
+            self.crash_until_given_up(0, "jobs.claimed", mend=True)
+        elif incident == "attempts failed":
+            self.crash_until_given_up(0, "jobs.finished", mend=True)
+        elif incident in ("held", "broken", "outlasted"):
+            self.freeze_at_the_eta(0, incident)
+
+    def follow(self) -> None:
+        """One more that waits for the last one, and is tried whether or not that was executed."""
+        id_ = self.voted("colin", ORDINARY[0], before=0)
+        self.go_through(id_)
+        if id_ is not None:
             self.send(id_)
             self.execute()
 
-    def go_through(self, id_: str | None, until: str = "executed") -> None:
+    def try_every_gate(self, id_: str) -> None:
+        """Sent to execution without reviews, rejected, without sign-offs, and before its time."""
+        for passes in (
+            lambda: None,
+            lambda: self.all_review(id_, 2),
+            lambda: self.all_review(id_, 0),
+            lambda: self.all_sign(id_),
+        ):
+            passes()
+            self.send(id_)
+            self.execute()
+
+    def go_through(self, id_: str | None, until: Sequence[str] = ()) -> None:
         for _ in range(8):
             status = None if id_ is None else self.model.proposals[id_].status
-            if status in LIVE and status != until:
+            if status in LIVE and status not in until:
                 self.next_step(id_)
 
     def foremost(self, number: int) -> str:
@@ -1081,7 +1105,63 @@ def ballots(votes: str) -> dict[str, str]:
     }[votes]
 
 
-REQUIRED = ()
+COMMON = {
+    *(f"crash at jobs.{point}" for point in ("claimed", "finished", "committed")),
+    "decision: a ballot was set aside",
+    *(f"decision: {check} failed" for check in ("quorum", "approval", "yes_voters")),
+    "decision: single_share failed",
+    *(f"done: {track}" for track in ("routine", "protected", "emergency")),
+    "done: configuration",
+    "done: rollback",
+    *(f"expired: {status}" for status in ("draft", "approved", "queued")),
+    "failed: STALE_VALUE",
+    *(f"refused: {code}" for code in ("ALREADY_EXECUTED", "EXECUTION_HELD")),
+    "refused: VOTING_NOT_APPROVED",
+    *(f"{kind}: done" for kind in ("enforcement.retry", "enforcement.thaw", "joint.confirm")),
+    *(f"{kind}: done" for kind in ("members.delegate", "proposals.cancel")),
+    "vote changed",
+    "verified",
+}
+"""What every collection of runs comes by, many times."""
+
+RARE = {
+    "crash at execution.applied",
+    "given up: its workers were lost",
+    "given up: its attempts failed",
+    "done: several actions",
+    "done: after a retry",
+    "done: after its predecessor",
+    "done: in a grace that was held",
+    "done: with broken glass",
+    "done: under rules that are others now",
+    *(f"done: undoes {type_}" for type_ in ("configuration", "emergency", "feature_activation")),
+    *(f"done: undoes {type_}" for type_ in ("governance_rule", "policy", "trust_adjustment")),
+    *(f"failed: {code}" for code in ("HANDLER_FAILED", "NO_CHANGE", "SELF_BRICK")),
+    *(f"refused: {code}" for code in ("INSUFFICIENT_REVIEWERS", "CODE_REVIEW_REJECTED")),
+    *(f"refused: {code}" for code in ("IMPLEMENTATION_NOT_APPROVED", "TIMELOCK_ACTIVE")),
+    *(f"refused: {code}" for code in ("PREDECESSOR_NOT_EXECUTED", "EXECUTION_FAILED")),
+    *(f"refused: {code}" for code in ("CANCELLED", "EXPIRED")),
+    "an effect was delivered twice",
+}
+"""What few runs come by; the tour does, and so do very many runs."""
+
+SEVERAL, POLICY, RULE, FEATURE = ORDINARY[5], ORDINARY[0], RULES[-1], PROTECTED[4]
+TOUR = [
+    *(("rolled back", what) for what in (SEVERAL, POLICY, RULE, FEATURE, EMERGENCIES[0])),
+    ("rolled back", ORDINARY[-7]),  # a level
+    ("overtaken", PROTECTED[0]),
+    ("followed", POLICY),
+    ("followed", EMERGENCIES[1]),  # there is nothing to resume from, and what follows has to wait
+    ("outlasted", POLICY),
+    ("mended", ORDINARY[3]),
+    ("held", ORDINARY[7]),  # the valve jams, and the rest of it has not happened either
+    ("workers lost", POLICY),
+    ("attempts failed", POLICY),
+    ("held", POLICY),
+    ("broken", EMERGENCIES[0]),
+    ("no gate", PROTECTED[1]),
+    ("set aside", ORDINARY[-3]),  # one reviewer in quarantine, and another would lose their trust
+]
 
 
 @pytest.fixture(scope="module")
@@ -1100,13 +1180,34 @@ def republic(pytestconfig: pytest.Config) -> Iterator[str]:
         yield house.name
 
 
-@pytest.mark.skipif(not LONG, reason="a long job: make long")
-@pytest.mark.timeout(0)
+@pytest.mark.timeout(0 if LONG else 900)
 def test_whatever_happens_a_change_passes_every_gate_and_happens_once(servers, republic):
     """INV-01, 02, 05, 10, 17, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 40, 44, 45, 46, 48."""
+    before = Counter(SEEN)
     run_state_machine_as_test(lambda: Machine(servers, republic), settings=SETTINGS)
-    assert SEEN["commands"] >= (100_000 if LONG else 2_000)
-    assert [what for what in REQUIRED if not SEEN[what]] == []
+    seen = SEEN - before
+    assert seen["commands"] >= (100_000 if LONG else 2_000)
+    assert (COMMON | RARE if LONG else COMMON) - seen.keys() == set()
+
+
+def test_every_scene_is_played_as_the_model_says(servers, republic):
+    """The same, for what chance brings about too seldom to rely on it."""
+    before = Counter(SEEN)
+    machine = Machine(servers, republic)
+    try:
+        for scene, what in TOUR:
+            machine.play(scene, what, RULES[7])
+            machine.everything_holds()
+            machine.deliver_outside("outbox.delivered")
+        for end in (lambda id_: machine.end(id_, "colin"), lambda _: machine.lapse()):
+            if id_ := machine.draft("cora", POLICY):
+                end(id_)
+                machine.send(id_)
+                machine.execute()
+    finally:
+        machine.teardown()
+    seen = SEEN - before
+    assert RARE - seen.keys() == set()
 
 
 def test_gates_that_are_complete_stay_so_whoever_lost_their_standing_before(servers, republic):
@@ -1114,7 +1215,7 @@ def test_gates_that_are_complete_stay_so_whoever_lost_their_standing_before(serv
     machine = Machine(servers, republic)
     try:
         id_ = machine.voted("cora", PROTECTED[0])
-        machine.go_through(id_, until="approved")
+        machine.go_through(id_, until=("approved",))
         for name in ("rose", "rita", "remy", "rhea", "rob", "gus"):
             machine.inspect(id_, name, approves=name != "rose")
         machine.jointly("quarantine", "rose", ("colin", "gus"))

@@ -173,16 +173,36 @@ def test_it_unlocks_by_itself_on_its_date(house, ticks, then):
     assert house.derived_rows() == rows
 
 
-def test_a_job_before_its_date_unlocks_nothing(house):
-    """INV-04: the sweep only narrows; the step looks again."""
+def send_unlock(house: House) -> None:
+    """Straight to the step, past the sweep."""
     house.sql(
         "INSERT INTO jobs (kind, key, once, payload, actor)"
         " VALUES ('features.unlock', 'x', false, '{}', 'mallory')"
     )
     house.perform("features.unlock")
 
+
+def test_a_job_before_its_date_unlocks_nothing(house):
+    """INV-04: the sweep only narrows; the step looks again."""
+    send_unlock(house)
+
     assert not unlocked(house)
     assert house.entries("setting.changed") == []
+
+
+def test_a_freeze_holds_the_date_too(house):
+    """INV-37."""
+    house.advance_to(AUTOMATIC - timedelta(hours=1))
+    until = rfc3339(AUTOMATIC + timedelta(hours=1))
+    house.do("enforcement.freeze", "gus", until=until, reason="A closer look first.")
+    house.advance_to(AUTOMATIC)
+    house.settle()
+    send_unlock(house)
+    assert not unlocked(house)
+
+    house.advance(hours=1)
+    house.settle()
+    assert unlocked(house)
 
 
 def test_what_was_unlocked_by_a_vote_is_not_unlocked_again(house):
@@ -206,6 +226,7 @@ def test_what_was_unlocked_and_rolled_back_stays_locked_on_the_date(house):
     undo(house, done(house, "tara", **UNLOCK), "tara")
     house.advance_to(AUTOMATIC + timedelta(days=1))
     house.settle()
+    send_unlock(house)
 
     assert not unlocked(house)
 

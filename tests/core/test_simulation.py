@@ -19,7 +19,7 @@ from forge_core.enforcement.holding import is_stopped
 from forge_core.enforcement.simulation import DRAFT, queue, read_only, simulate, simulate_proposal
 from forge_core.errors import Refused
 from forge_core.proposals.expiry import is_expired
-from forge_core.proposals.locking import read_proposals
+from forge_core.proposals.locking import lock_proposals, read_proposals
 from forge_core.wiring import CATALOGUE
 from tests.core.factories import POLICY, House, catalogue_with
 
@@ -579,7 +579,8 @@ def test_windows_say_who_is_stopped_now_as_execution_sees_it(full_house):
         found = {}
         for name, proposal in waiting.items():
             with transaction(house.app) as session:
-                truly = is_stopped(session, proposal, forge_now(session))
+                locked = lock_proposals(session, [proposal])[proposal]
+                truly = is_stopped(session, CATALOGUE, locked, forge_now(session))
             assert ("EXECUTION_HELD" in missing(house, proposal)) is truly
             found[name] = truly
         return found

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forge_core.actions import extension
+from forge_core.actions import additions
 from forge_core.actions.kind import Action
 from forge_core.actions.payloads import parse_payload
 from forge_core.capabilities.declaration import CapabilityClass
@@ -76,7 +76,7 @@ def extend(kind, declaration, change, name="gardens"):
     ],
 )
 def test_a_parameter_is_a_key_of_the_catalogue_with_its_bounds(change, key, least, most):
-    one = extension.capability(declared("parameter", "gardens.rows", {**PARAMETER, **change}))
+    one = additions.capability(declared("parameter", "gardens.rows", {**PARAMETER, **change}))
     extended = CATALOGUE.with_extensions([one], ())
     assert extended.get("gardens.rows").default == key
     for bound in (least, most):
@@ -89,7 +89,7 @@ def test_a_parameter_is_a_key_of_the_catalogue_with_its_bounds(change, key, leas
 
 @pytest.mark.parametrize("klass", ["ordinary", "protocol", "treasury", "rule"])
 def test_the_class_of_a_parameter_decides_who_changes_it(klass):
-    one = extension.capability(declared("parameter", "gardens.rows", {**PARAMETER, "klass": klass}))
+    one = additions.capability(declared("parameter", "gardens.rows", {**PARAMETER, "klass": klass}))
     extended = CATALOGUE.with_extensions([one], ())
     right, wrong = "configuration", "governance_rule"
     if klass in ("treasury", "rule"):
@@ -179,7 +179,7 @@ def test_inv_40_no_new_key_becomes_a_threshold_of_a_track(name):
 @pytest.mark.parametrize("default", [True, False])
 def test_a_feature_is_a_switch(default):
     one = declared("feature", "gardens", {"description": "Planting.", "default": default})
-    extended = CATALOGUE.with_extensions([extension.capability(one)], ())
+    extended = CATALOGUE.with_extensions([additions.capability(one)], ())
     assert extended.get("feature.gardens").default is default
     raw = {"feature": "gardens", "enabled": not default}
     payload = parse_payload("feature_activation", raw, extended)
@@ -207,7 +207,7 @@ def test_a_feature_is_off_unless_its_declaration_says_on():
 
 def test_a_parameter_under_the_name_of_a_feature_is_no_feature():
     disguised = declared("parameter", "feature.gardens", PARAMETER)
-    extended = CATALOGUE.with_extensions([extension.capability(disguised)], ())
+    extended = CATALOGUE.with_extensions([additions.capability(disguised)], ())
     found = refusal("feature_activation", {"feature": "gardens", "enabled": True}, extended)
     assert found.code == "TYPE_MISMATCH"
 
@@ -215,7 +215,7 @@ def test_a_parameter_under_the_name_of_a_feature_is_no_feature():
 @pytest.fixture(scope="module")
 def grants():
     """The catalogue with the type ``grant_award``."""
-    kind = extension.recorded_kind(declared("proposal_type", "grant_award", GRANT))
+    kind = additions.recorded_kind(declared("proposal_type", "grant_award", GRANT))
     return CATALOGUE.with_extensions((), [kind])
 
 
@@ -237,7 +237,7 @@ def test_a_new_type_is_usable_at_once(grants):
 @pytest.mark.parametrize("klass", ["ordinary", "protocol", "treasury", "rule"])
 def test_a_new_types_class_decides_its_track(klass):
     one = declared("proposal_type", "grant_award", {**GRANT, "klass": klass})
-    extended = CATALOGUE.with_extensions((), [extension.recorded_kind(one)])
+    extended = CATALOGUE.with_extensions((), [additions.recorded_kind(one)])
     classes = parse_payload("grant_award", AWARD, extended).classes(extended)
     assert classes == {klass}
     assert track_of(classes) is (Track.ROUTINE if klass == "ordinary" else Track.PROTECTED)
@@ -354,7 +354,7 @@ def test_any_set_of_fields_makes_a_usable_type_or_is_refused(fields):
         assert refused.code == "EXTENSION_INVALID"  # noqa: PT017  # most draws are legal
         return
     (action,) = payload.actions
-    kind = extension.recorded_kind(Extension(action.name, action.kind, action.declaration))
+    kind = additions.recorded_kind(Extension(action.name, action.kind, action.declaration))
     extended = CATALOGUE.with_extensions((), [kind])
     example = {"text": "a", "id": "a", "integer": -1, "decimal": "0.5", "boolean": False}
     award = {name: example[type_] for name, type_ in fields.items()}
@@ -384,14 +384,14 @@ def test_an_extension_is_of_a_known_kind(kind):
     assert "it is one of parameter, feature, proposal_type, source, module" in found.message
 
 
-@pytest.mark.parametrize("kind", extension.KINDS)
+@pytest.mark.parametrize("kind", additions.DECLARATIONS)
 @pytest.mark.parametrize("declaration", [None, [], "a", 5, True])
 def test_a_declaration_is_an_object(kind, declaration):
     raw = {"kind": kind, "name": "gardens", "declaration": declaration}
     assert refusal("registry_extension", raw).code == "PAYLOAD_WRONG_TYPE"
 
 
-@pytest.mark.parametrize("kind", extension.KINDS)
+@pytest.mark.parametrize("kind", additions.DECLARATIONS)
 def test_an_empty_declaration_declares_nothing(kind):
     raw = {"kind": kind, "name": "gardens", "declaration": {}}
     assert refusal("registry_extension", raw).code == "EXTENSION_INVALID"
