@@ -146,7 +146,7 @@ def test_a_worker_that_slept_through_its_lease_changes_nothing(house, point):
         decide.start()
         # The lease is moved, not waited for. It is not ours to move while the row is locked:
         # then the server ends the sleeper's transaction first, after ten seconds.
-        house.until(lambda: expire(house, command), "the lease ends")
+        house.until(lambda: expire(house, command) or state().attempt > 1, "the lease ends")
         assert house.client.wait(command, 60).state == "done"
         entries = entries_of(house, command)
         decide.stop()
@@ -182,10 +182,11 @@ def in_transaction(house: House) -> bool:
 
 
 def expire(house: House, command: UUID) -> bool:
+    """The first claim's; on a busy machine it may have ended by itself."""
     expired = house.rows(
         "UPDATE jobs SET lease_until = clock_timestamp() - INTERVAL '1 second' WHERE id IN"
         " (SELECT id FROM jobs WHERE command_id = :id AND state = 'running'"
-        " FOR UPDATE SKIP LOCKED) RETURNING id",
+        " AND attempt = 1 FOR UPDATE SKIP LOCKED) RETURNING id",
         id=command,
     )
     return bool(expired)

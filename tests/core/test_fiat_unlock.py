@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from forge_core.clock import rfc3339
 from forge_core.database import transaction
 from forge_core.errors import Refused
 from forge_core.members.genesis import found
