@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from datetime import UTC, datetime
 from fractions import Fraction
+from itertools import count
 from typing import Any
 
 import pytest
@@ -34,7 +35,6 @@ from hypothesis.stateful import (
 from forge_core import failpoints
 from forge_core.database import transaction
 from forge_core.enforcement.outbox import deliver_next
-from forge_core.ids import uuid7
 from forge_core.jobs.sweep import take_back_expired
 from forge_core.members.genesis import Founder, found
 from forge_core.members.levels import Role, TrustLevel
@@ -223,6 +223,7 @@ class Machine(RuleBasedStateMachine):
         self.happened: Counter[tuple[str, ...]] = Counter()
         self.retried: set[str] = set()
         self.number = 0
+        self.ids = count(1)
         self.disturbed = False
         self.lost: Counter[int] = Counter()
 
@@ -262,6 +263,10 @@ class Machine(RuleBasedStateMachine):
 
     # Helpers
 
+    def new_id(self) -> str:
+        """Ids decide the order of what falls due together: the same run has the same ones."""
+        return str(uuid.UUID(int=next(self.ids)))
+
     def pick(self, number: int, *statuses: str) -> str:
         """A proposal in one of these, late ones first; now and then just any."""
         fitting = [id_ for id_, p in self.model.proposals.items() if p.status in statuses]
@@ -284,7 +289,7 @@ class Machine(RuleBasedStateMachine):
     ) -> list[dict[str, Any]]:
         """Commands by actor and payload, each with the code that it is to be refused with."""
         rows = [
-            {"command_id": str(uuid7()), "kind": kind, "actor": actor, "payload": payload}
+            {"command_id": self.new_id(), "kind": kind, "actor": actor, "payload": payload}
             for actor, payload, _ in given
         ]
         ids = [row["command_id"] for row in rows]
@@ -452,7 +457,7 @@ class Machine(RuleBasedStateMachine):
         )
         rows = [
             {
-                "command_id": str(uuid7()),
+                "command_id": self.new_id(),
                 "proposal_id": id_,
                 "member_id": member,
                 "choice": choice,
@@ -696,7 +701,7 @@ class Machine(RuleBasedStateMachine):
         self.house.sql(
             "INSERT INTO jobs (kind, key, once, payload, actor) VALUES ('enforcement.execute', %s,"
             " true, jsonb_build_object('proposal_id', %s::text), 'somebody')",
-            f"again:{uuid.uuid4()}",
+            f"again:{self.new_id()}",
             id_,
         )
 
