@@ -5,7 +5,7 @@ Both explain themselves: what there is, what is needed, and from whom something 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil
@@ -18,11 +18,12 @@ from forge_core.proposals.tracks import Terms
 
 @dataclass(frozen=True)
 class Review:
-    """One reviewer's last word; ``weight`` is exact."""
+    """One reviewer's last word; ``weight`` is exact, ``comment`` None where it was erased."""
 
     member: str
     approves: bool
     weight: Fraction
+    comment: str | None = None
 
 
 @dataclass(frozen=True)
@@ -63,57 +64,68 @@ class Gates:
 
     def problem(self) -> Refused | None:
         """What is still missing first; None when the gates are complete."""
-        return self._review_problem() or self._sign_off_problem()
+        return next(self.problems(), None)
 
-    def _review_problem(self) -> Refused | None:
+    def problems(self) -> Iterator[Refused]:
+        """Everything that is still missing, in the order in which it is asked for."""
+        yield from self._review_problems()
+        if len(self.signed) < self.sign_offs_needed:
+            yield Refused(
+                "IMPLEMENTATION_NOT_APPROVED",
+                f"{len(self.signed)} of {self.sign_offs_needed} sign-offs by its yes-voters"
+                " are there",
+            )
+
+    def _review_problems(self) -> Iterator[Refused]:
         needed, share = self.terms.reviewers, self.terms.review_approval
         if needed is None:
-            return None
-        if len(self.reviews) < needed:
-            return Refused(
+            return
+        too_few = len(self.reviews) < needed
+        if too_few:
+            yield Refused(
                 "INSUFFICIENT_REVIEWERS",
                 f"{len(self.reviews)} of {needed} reviewers have reviewed the code",
             )
         approving, total = self.approving
         # Reviews without weight approve nothing, as ballots without weight do (INV-15).
-        if share is not None and (total == 0 or approving < share * total):
-            return Refused(
+        rejected = share is not None and (total == 0 or approving < share * total)
+        if share is not None and rejected and (self.reviews or not too_few):
+            yield Refused(
                 "CODE_REVIEW_REJECTED",
                 f"reviewers with {to_decimal_string(approving)} of {to_decimal_string(total)} "
                 f"weight approve; {to_decimal_string(share * 100)} % is needed",
             )
-        return self._alone({review.member for review in self.reviews if review.approves})
+        yield from self._alone({review.member for review in self.reviews if review.approves})
 
-    def _alone(self, approving: Collection[str]) -> Refused | None:
+    def _alone(self, approving: Collection[str]) -> Iterator[Refused]:
         """One member cannot be both the only voter and the only reviewer (INV-41)."""
         if len(approving) == 1 and set(self.yes_voters) == set(approving):
-            return Refused(
+            yield Refused(
                 "INSUFFICIENT_REVIEWERS", "the only reviewer is the only one who voted for it"
             )
-        return None
-
-    def _sign_off_problem(self) -> Refused | None:
-        if len(self.signed) >= self.sign_offs_needed:
-            return None
-        return Refused(
-            "IMPLEMENTATION_NOT_APPROVED",
-            f"{len(self.signed)} of {self.sign_offs_needed} sign-offs by its yes-voters are there",
-        )
 
     def to_json(self, able: Sequence[str]) -> dict[str, Any]:
         """For people: ``able`` are the members who may review it."""
         approving, total = self.approving
-        reviewed = {review.member for review in self.reviews}
-        problem = self.problem()
+        approved = {review.member for review in self.reviews if review.approves}
+        missing = list(self.problems())
         return {
-            "complete": problem is None,
-            "missing": None if problem is None else {"code": problem.code, "why": problem.message},
+            "complete": not missing,
+            "missing": [{"code": one.code, "message": one.message} for one in missing],
             "reviews": {
-                "given": len(self.reviews),
+                "given": [
+                    {
+                        "member": review.member,
+                        "approves": review.approves,
+                        "weight": to_decimal_string(review.weight),
+                        "comment": review.comment,
+                    }
+                    for review in self.reviews
+                ],
                 "needed": self.terms.reviewers,
                 "approving_weight": to_decimal_string(approving),
                 "weight": to_decimal_string(total),
-                "open": sorted(set(able) - reviewed),
+                "open": sorted(set(able) - approved),
             },
             "sign_offs": {
                 "given": sorted(self.signed),

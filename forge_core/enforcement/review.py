@@ -57,7 +57,8 @@ SIGNED_OFF = EntryKind.of(
 )
 
 _REVIEWS = text("""
-    SELECT member_id, approves, weight FROM reviews
+    SELECT member_id, approves, weight, body AS comment FROM reviews
+    LEFT JOIN texts ON texts.commitment = reviews.comment
     WHERE proposal_id = :id AND (NOT :standing OR EXISTS (
         SELECT FROM members JOIN member_roles AS held ON held.member_id = id AND role = 'reviewer'
         WHERE id = reviews.member_id AND active AND level IN ('CORE', 'TRUSTED')
@@ -112,7 +113,10 @@ def _gates(session: Session, proposal: LockedProposal, *, standing: bool) -> Gat
     signed = {row.member_id for row in run(session, _SIGNED, id=proposal.id)}
     return Gates(
         proposal.terms,
-        tuple(Review(row.member_id, row.approves, Fraction(row.weight)) for row in reviews),
+        tuple(
+            Review(row.member_id, row.approves, Fraction(row.weight), row.comment)
+            for row in reviews
+        ),
         yes_voters,
         frozenset(signed.intersection(yes_voters)),
     )

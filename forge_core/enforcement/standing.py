@@ -18,7 +18,7 @@ from forge_core.clock import as_utc, rfc3339
 from forge_core.database import run
 from forge_core.enforcement.holding import stopping
 from forge_core.enforcement.review import able_reviewers, gates_of
-from forge_core.proposals.lifecycle import Status, execution_due
+from forge_core.proposals.lifecycle import FINAL, Status, execution_due
 from forge_core.proposals.locking import LockedProposal
 
 LIVE = frozenset({Status.DRAFT, Status.ACTIVE, Status.APPROVED, Status.QUEUED, Status.FAILED})
@@ -36,7 +36,8 @@ def standings(
 
     ``gates``: reviews and sign-offs, of a decided proposal whose track has them. ``expires_at``
     and ``may_run_at`` take into account what is known of windows, in force or to come.
-    ``missing``: what speaks against executing it now, with the codes that execution would give.
+    ``may_run_at`` is None while nobody can say: a predecessor comes first. ``missing``: what speaks
+    against executing it now, with the codes that execution would give.
     """
     begins = [proposal.eta for proposal in proposals if proposal.eta is not None]
     known = windows(session, min([now, *(as_utc(eta) for eta in begins)]))
@@ -59,22 +60,23 @@ def _standing(  # what it is told from
     able = able_reviewers(session, proposal.proposer)
     decided = proposal.decision is not None and proposal.frozen_terms is not None
     gates = gates_of(session, proposal) if decided and proposal.terms.gated else None
-    incomplete = None if gates is None else gates.problem()
     missing = _waiting_for(proposal, now) if proposal.status in LIVE else []
-    if proposal.status is Status.APPROVED and incomplete is not None:
-        missing = [(incomplete.code, incomplete.message)]
+    if proposal.status is Status.APPROVED and gates is not None:
+        missing = [(one.code, one.message) for one in gates.problems()]
     if proposal.status in LIVE:
         missing += _held_back(proposal, now, stopped_by, first)
     expires_at = None
     if proposal.eta is not None and proposal.expires_at is not None:
         expires_at = runs_out_at(as_utc(proposal.eta), as_utc(proposal.expires_at), known)
-    queued = proposal.status is Status.QUEUED and proposal.eta is not None
+    may_run = None
+    if proposal.status is Status.QUEUED and not _waits_for_predecessor(proposal, first):
+        may_run = may_run_at(proposal.eta, now, stopped_by)
     return {
         "status": proposal.status.value,
         "lapses_at": _time(proposal.lapses_at),
         "closes_at": _time(proposal.closes_at),
         "eta": _time(proposal.eta),
-        "may_run_at": _time(may_run_at(proposal.eta, now, stopped_by)) if queued else None,
+        "may_run_at": _time(may_run),
         "expires_at": _time(expires_at) if proposal.status in _WAITED else None,
         "gates": None if gates is None else gates.to_json(able),
         "windows": [
@@ -105,10 +107,15 @@ def _held_back(
 ) -> list[tuple[str, str]]:
     """What else it has to wait for, whatever its own status."""
     found = []
-    if proposal.predecessor is not None and first.get(proposal.predecessor) != Status.EXECUTED:
-        is_now = first.get(proposal.predecessor, "unknown")
+    if _waits_for_predecessor(proposal, first):
+        is_now = first.get(str(proposal.predecessor), "unknown")
+        for_ever = is_now in FINAL
+        then = "so this can never be executed; a guardian may cancel it"
         found.append(
-            ("PREDECESSOR_NOT_EXECUTED", f"{proposal.predecessor} is {is_now}; it comes before")
+            (
+                "PREDECESSOR_NOT_EXECUTED",
+                f"{proposal.predecessor} is {is_now}, {then if for_ever else 'and comes before'}",
+            )
         )
     found += [
         ("EXECUTION_HELD", f"{window.kind} {window.id} lasts until {_time(window.until_at)}")
@@ -145,6 +152,10 @@ def may_run_at(
         if window.holds(at):
             at = window.until_at
     return at
+
+
+def _waits_for_predecessor(proposal: LockedProposal, first: dict[str, str]) -> bool:
+    return proposal.predecessor is not None and first.get(proposal.predecessor) != Status.EXECUTED
 
 
 def _statuses(session: Session, ids: Sequence[str]) -> dict[str, str]:

@@ -123,10 +123,8 @@ class MemberNow:
         if self.level is TrustLevel.QUARANTINE:
             raise Refused("MEMBER_QUARANTINED", f"member {self.id!r} is at level QUARANTINE")
         if self.restricted_until is not None:
-            raise Refused(
-                "MEMBER_RESTRICTED",
-                f"member {self.id!r} is restricted until {self.restricted_until:%F %T %Z}",
-            )
+            until = f"{self.restricted_until:%F %T %Z}, in real time"
+            raise Refused("MEMBER_RESTRICTED", f"member {self.id!r} is restricted until {until}")
 
 
 def members_now(session: Session, ids: Sequence[str]) -> dict[str, MemberNow]:

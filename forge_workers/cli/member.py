@@ -70,7 +70,8 @@ def show(member: MemberId, *, as_json: AsJson = False) -> None:
     console.print(f"active: {'yes' if found['active'] else 'no'}")
     for one in restricted:
         reason = escape(shown(one["reason"]))
-        console.print(f"restricted until {shown(one['until'])} by {one['imposed_by']}: {reason}")
+        until = f"{shown(one['until'])}, in real time"
+        console.print(f"restricted until {until}, by {one['imposed_by']}: {reason}")
     print_rows(found["levels"], as_json=False, empty="no level was ever set")
     if found["delegations"]:
         print_rows(found["delegations"], as_json=False, empty="")
@@ -168,7 +169,9 @@ def restrict(
     seconds = int(parse_duration(lasting).total_seconds())
     payload = {"member_id": member, "reason": reason, "seconds": seconds}
     result = carry("members.restrict", acting, payload)
-    standard_output().print(f"{member} is restricted until {result['until']}", markup=False)
+    standard_output().print(
+        f"{member} is restricted until {result['until']}, in real time", markup=False
+    )
 
 
 @app.command()

@@ -82,7 +82,7 @@ def print_queue(console: Console, rows: Sequence[Json]) -> None:
         console.print(f"[bold]{escape(shown(title))}[/]")
         say(console, f"{row['proposal']}  {row['type']} by {row['proposer']}")
         say(console, f"eta {when(row['eta'])}, expires {when(row['expires_at'])}")
-        if row["may_run_at"] != row["eta"]:
+        if row["may_run_at"] not in (None, row["eta"]):
             say(console, f"may run from {when(row['may_run_at'])}")
         print_changes(console, row)
         print_standing(console, row)
@@ -220,9 +220,13 @@ def _gates(gates: Json | None) -> Iterator[tuple[int, str]]:
     reviews, signed = gates["reviews"], gates["sign_offs"]
     if reviews["needed"] is not None:
         approving = f"weight {reviews['approving_weight']} of {reviews['weight']} approves"
-        yield 0, f"Reviews: {reviews['given']}, {reviews['needed']} needed; {approving}"
+        yield 0, f"Reviews: {len(reviews['given'])}, {reviews['needed']} needed; {approving}"
+        for review in reviews["given"]:
+            word = "approves" if review["approves"] else "rejects"
+            comment = "(erased)" if review["comment"] is None else review["comment"]
+            yield 2, f"{review['member']} {word}, weight {review['weight']}: {shown(comment)}"
         if not gates["complete"]:
-            yield 2, f"may still review: {_names(reviews['open'])}"
+            yield 2, f"may still approve: {_names(reviews['open'])}"
     if signed["needed"]:
         given = f" ({_names(signed['given'])})" if signed["given"] else ""
         yield 0, f"Sign-offs: {len(signed['given'])}{given}, {signed['needed']} needed"

@@ -500,11 +500,16 @@ def test_what_is_missing_is_said_at_every_status_until_execution(full_house):
     assert missing(house, proposal) == ["VOTING_NOT_APPROVED"]
     house.end_voting(proposal)
 
-    assert missing(house, proposal) == ["INSUFFICIENT_REVIEWERS"]
-    house.review(proposal, "rae")
+    both = ["INSUFFICIENT_REVIEWERS", "IMPLEMENTATION_NOT_APPROVED"]
+    assert missing(house, proposal) == both
+    house.review(proposal, "ray", approves=False, comment="It cannot be undone.")
+    assert missing(house, proposal) == [both[0], "CODE_REVIEW_REJECTED", both[1]]
+    house.review(proposal, "rae", comment="Read it.")
     gates = simulated(house, proposal)["standing"]["gates"]
-    assert gates["reviews"]["given"] == 1
+    said = [(one["member"], one["approves"], one["comment"]) for one in gates["reviews"]["given"]]
+    assert said == [("rae", True, "Read it."), ("ray", False, "It cannot be undone.")]
     assert "rae" not in gates["reviews"]["open"]
+    assert "ray" in gates["reviews"]["open"]
     house.review_all(proposal)
     assert missing(house, proposal) == ["IMPLEMENTATION_NOT_APPROVED"]
     house.sign_all(proposal)
@@ -526,9 +531,23 @@ def test_a_predecessor_is_missing_until_it_is_executed(house):
     shown = simulated(house, second)["standing"]
 
     assert [one["code"] for one in shown["missing"]] == ["PREDECESSOR_NOT_EXECUTED"]
+    assert shown["missing"][0]["message"] == f"{first} is queued, and comes before"
     assert shown["predecessor"] == {"proposal": first, "status": "queued"}
+    assert shown["may_run_at"] is None
     house.perform("enforcement.execute")
     assert missing(house, second) == []
+
+
+def test_what_comes_after_a_cancelled_one_says_that_it_never_comes(house):
+    first = house.decided(type="configuration", payload={"key": "rate_limit.CORE", "new_value": 5})
+    second = house.decided(predecessor=first)
+    house.do("proposals.cancel", "gus", proposal_id=first, reason="Not this one.")
+
+    (missing_,) = simulated(house, second)["standing"]["missing"]
+    assert missing_ == {
+        "code": "PREDECESSOR_NOT_EXECUTED",
+        "message": f"{first} is cancelled, so this can never be executed; a guardian may cancel it",
+    }
 
 
 def test_a_failed_execution_says_that_an_operator_may_retry_it(house):

@@ -202,22 +202,33 @@ def test_inv_41_two_people_are_enough(reviewers, yes):
 
 def test_the_gates_say_what_is_open_and_with_whom():
     found = gates(reviews([3, "2.5"], [1]), signed=("v2", "v4"))
-    shown = found.to_json(able=["r9", "r1", "r8"])
+    shown = found.to_json(able=["r9", "r1", "r8", "r3"])
     assert shown == {
         "complete": False,
-        "missing": {
-            "code": "INSUFFICIENT_REVIEWERS",
-            "why": "3 of 5 reviewers have reviewed the code",
-        },
+        "missing": [
+            {
+                "code": "INSUFFICIENT_REVIEWERS",
+                "message": "3 of 5 reviewers have reviewed the code",
+            },
+            {
+                "code": "IMPLEMENTATION_NOT_APPROVED",
+                "message": "2 of 3 sign-offs by its yes-voters are there",
+            },
+        ],
         "reviews": {
-            "given": 3,
+            "given": [
+                {"member": review.member, "approves": approves, "weight": weight, "comment": None}
+                for review, approves, weight in zip(
+                    found.reviews, (True, True, False), ("3", "2.5", "1"), strict=True
+                )
+            ],
             "needed": 5,
             "approving_weight": "5.5",
             "weight": "6.5",
-            "open": ["r8", "r9"],
+            "open": ["r3", "r8", "r9"],
         },
         "sign_offs": {"given": ["v2", "v4"], "needed": 3, "open": ["v1", "v3", "v5"]},
     }
     assert json.loads(json.dumps(shown)) == shown
     complete = gates(reviews([1] * 5)).to_json(able=[])
-    assert (complete["complete"], complete["missing"]) == (True, None)
+    assert (complete["complete"], complete["missing"]) == (True, [])
