@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ import forge_verify
 from forge_core.settings import Settings
 from forge_workers.cli.app import app
 from forge_workers.stack.up import running_stack
+from tests.support import short_folder
 
 ROOT = Path(__file__).parents[2]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
@@ -60,11 +62,14 @@ def mentioned_commands() -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def home() -> Iterator[Path]:
     """A running stack with an empty database."""
-    home = tmp_path_factory.mktemp("tour", numbered=True)
-    with running_stack(home, beat=True, flower=False):
-        yield home
+    folder = short_folder()
+    try:
+        with running_stack(folder / "tour", beat=True, flower=False):
+            yield folder / "tour"
+    finally:
+        shutil.rmtree(folder)
 
 
 def run(home: Path, command: str) -> Result:
