@@ -6,6 +6,7 @@ hands it on as an argument. Leases, back-off and sweeps run on real time.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 
@@ -34,17 +35,22 @@ def as_utc(moment: datetime) -> datetime:
     return moment.astimezone(UTC)
 
 
-def parse_moment(value: object) -> datetime | None:
-    """An RFC 3339 time as UTC; None stays None. Raises ``Refused`` TIME_INVALID."""
+def parse_moment(value: object, *, name: str = "the time") -> datetime | None:
+    """An RFC 3339 time as UTC; None stays None. ``name`` is what a message calls it.
+
+    Raises ``Refused`` TIME_INVALID.
+    """
     if value is None:
         return None
-    try:
+    with suppress(ValueError, OverflowError):
         moment = datetime.fromisoformat(str(value))
-        if moment.tzinfo is None:
-            raise Refused("TIME_INVALID", "a time names its offset from UTC, for example ...Z")
-        return as_utc(moment)
-    except (ValueError, OverflowError) as error:
-        raise Refused("TIME_INVALID", f"{shown(value)} is no RFC 3339 time") from error
+        if moment.tzinfo is not None:
+            return as_utc(moment)
+    raise Refused(
+        "TIME_INVALID",
+        f"{name} is {shown(value)}; give date, time and offset from UTC, such as "
+        "2027-01-05T12:00:00Z",
+    )
 
 
 @lru_cache(maxsize=256)  # a step's entries share few moments

@@ -30,7 +30,7 @@ from forge_core.capabilities import (
     rate_limits,
     values,
 )
-from forge_core.capabilities.platform import platform_capabilities
+from forge_core.capabilities.platform import with_platform
 from forge_core.database import Base, Held
 from forge_core.enforcement import (
     execution,
@@ -62,14 +62,15 @@ from forge_core.treasury import commands as treasury_commands
 from forge_core.voting import ballots, cancelling, closing, counting, tally_check
 
 CATALOGUE: Final = Catalogue(
-    (
-        *rate_limits.CAPABILITIES,
-        *protocol.CAPABILITIES,
-        *features.CAPABILITIES,
-        *emergencies.CAPABILITIES,
-        *weights.CAPABILITIES,
-        *track_values.CAPABILITIES,
-        *platform_capabilities(),
+    with_platform(
+        (
+            *rate_limits.CAPABILITIES,
+            *protocol.CAPABILITIES,
+            *features.CAPABILITIES,
+            *emergencies.CAPABILITIES,
+            *weights.CAPABILITIES,
+            *track_values.CAPABILITIES,
+        )
     ),
     (
         setting.CONFIGURATION,

@@ -15,10 +15,10 @@ from forge_core.actions.targets import named
 from forge_core.capabilities.declaration import CapabilityClass
 from forge_core.capabilities.extensions import EXTENSION_ADDED, EXTENSION_REMOVED, extensions
 from forge_core.capabilities.modules import MODULE_REGISTERED, MODULE_REMOVED, find_module
+from forge_core.complaints import what_is_wrong
 from forge_core.errors import Refused
 from forge_core.ledger.entries import Entry
 from forge_core.members.levels import TrustLevel
-from forge_core.text import shown
 
 
 class Extend(Action):
@@ -31,13 +31,12 @@ class Extend(Action):
 
 def _check(_catalogue: Catalogue, action: Extend) -> Extend:
     """Refuse a declaration that contradicts itself: EXTENSION_INVALID says how."""
+    model = DECLARATIONS[action.kind]
     try:
-        declared = DECLARATIONS[action.kind].model_validate(action.declaration)
-        declaration = declared.checked(action.name)
+        declaration = model.model_validate(action.declaration).checked(action.name)
     except ValidationError as error:
-        problem = error.errors(include_url=False, include_input=False)[0]
-        path = ".".join(["payload.declaration", *(shown(part) for part in problem["loc"])])
-        raise Refused("EXTENSION_INVALID", f"{path}: {problem['msg']}") from error
+        problems = what_is_wrong(error, model, path="payload.declaration", name=action.kind)
+        raise Refused("EXTENSION_INVALID", problems) from error
     except ValueError as error:
         raise Refused("EXTENSION_INVALID", str(error)) from error
     return action.model_copy(update={"declaration": declaration})

@@ -18,12 +18,14 @@ from forge_core.actions.catalogue import Catalogue
 from forge_core.actions.json_guard import require_plain_object
 from forge_core.actions.kind import Action, ActionKind
 from forge_core.capabilities.declaration import CapabilityClass
+from forge_core.complaints import what_is_wrong
 from forge_core.errors import Refused
 from forge_core.text import shown
 
 ACTIONS_MOST: Final = 64
 BYTES_MOST: Final = 100_000
 ACTIONS: Final = "actions"
+_CODES: Final = {"missing": "PAYLOAD_MISSING_KEY", "extra_forbidden": "PAYLOAD_UNKNOWN_KEY"}
 
 
 @dataclass(frozen=True)
@@ -137,18 +139,6 @@ def _parse(
 
 
 def _refusal(kind: ActionKind[Any], error: ValidationError) -> Refused:
-    found: list[tuple[str, str]] = []
-    for problem in error.errors(include_url=False, include_input=False):
-        path = "payload" + "".join(f".{_path_part(part)}" for part in problem["loc"])
-        if problem["type"] == "extra_forbidden":
-            known = ", ".join(kind.model.model_fields)
-            found.append(("PAYLOAD_UNKNOWN_KEY", f"{path} is unknown; {kind.name} has {known}"))
-        elif problem["type"] == "missing":
-            found.append(("PAYLOAD_MISSING_KEY", f"{path} is missing"))
-        else:
-            found.append(("PAYLOAD_WRONG_TYPE", f"{path}: {problem['msg']}"))
-    return Refused(found[0][0], "; ".join(message for _, message in found[:5]))
-
-
-def _path_part(part: int | str) -> str:
-    return part if isinstance(part, str) and part.isidentifier() and part.isascii() else shown(part)
+    first = error.errors(include_url=False, include_input=False)[0]["type"]
+    code = _CODES.get(first, "PAYLOAD_WRONG_TYPE")
+    return Refused(code, what_is_wrong(error, kind.model, path="payload", name=kind.name))

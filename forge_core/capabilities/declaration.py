@@ -19,6 +19,7 @@ from pydantic import BaseModel, ValidationError
 from sqlalchemy.orm import Session
 
 from forge_core.clock import as_utc, rfc3339
+from forge_core.complaints import what_is_wrong
 from forge_core.errors import Refused
 from forge_core.exact import parse_decimal, to_decimal_string
 from forge_core.text import shown
@@ -189,9 +190,9 @@ class Capability:
             plain = json.dumps(value, allow_nan=False)
             return self._document(model.model_validate_json(plain, strict=True))
         except ValidationError as error:
-            problem = error.errors(include_url=False, include_input=False)[0]
-            path = ".".join([name, *(shown(part) for part in problem["loc"])])
-            raise Refused("VALUE_TYPE", f"{path}: {problem['msg']}") from error
+            raise Refused(
+                "VALUE_TYPE", what_is_wrong(error, model, path=name, name=self.key)
+            ) from error
         except (TypeError, ValueError) as error:
             raise self._wrong_type(name, value, "a JSON object") from error
 

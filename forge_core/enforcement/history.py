@@ -112,5 +112,5 @@ def _place(cursor: str) -> tuple[datetime | None, str, int, str]:
     at, _, rest = cursor.partition("/")
     match rest.rsplit("/", 2):
         case [id_, action, ("apply" | "undo") as direction] if _INDEX.fullmatch(action):
-            return parse_moment(at), id_, int(action), direction
+            return parse_moment(at, name="the time in `before`"), id_, int(action), direction
     raise Refused("CURSOR_INVALID", f"{shown(cursor)} is not the `next` of a page")

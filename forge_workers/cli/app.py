@@ -32,12 +32,8 @@ from forge_workers.cli import (
     vote,
     windows,
 )
-from forge_workers.cli.output import complain
+from forge_workers.cli.output import REFUSED, UNAVAILABLE, WRONG_USAGE, complain
 from forge_workers.replay.rows import DatasetError
-
-REFUSED = 1
-WRONG_USAGE = 2
-UNAVAILABLE = 3
 
 
 class ForgeGroup(TyperGroup):

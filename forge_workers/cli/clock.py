@@ -30,12 +30,15 @@ def show(*, as_json: AsJson = False) -> None:
         console.print("production: the clock cannot be moved")
 
 
-@app.command()
+# What begins with a minus is a duration to refuse, not an option.
+@app.command(context_settings={"ignore_unknown_options": True})
 def advance(
     duration: Annotated[str, typer.Argument(help="For example 14d, 36h, 90m or 30s.")],
     acting: ActingMember,
 ) -> None:
     """Move a sandbox's clock forward; there is no way back."""
+    if duration.startswith("-"):
+        raise typer.BadParameter(f"{shown(duration)}: the clock only moves forward")
     seconds = int(parse_duration(duration).total_seconds())
     result = carry("clock.advance", acting, {"seconds": seconds})
     standard_output().print(f"forge time is now {result['now']}")

@@ -30,7 +30,7 @@ def simulate(  # noqa: PLR0913  # one option a field of a proposal
     title: Annotated[str, typer.Option(help="Its title, where that matters.")] = "",
     description: Annotated[str, typer.Option(help="Its description.")] = "",
     payload: Annotated[
-        str, typer.Option(metavar="JSON|@FILE", help="What would change; {} for a policy.")
+        str, typer.Option(metavar="JSON|@FILE", help="What would change; as for `create`.")
     ] = "{}",
     voting_hours: Annotated[int | None, typer.Option(help="As for `create`.")] = None,
     electorate: Annotated[
@@ -78,11 +78,14 @@ def review(
     proposal: ProposalId,
     member: ActingMember,
     *,
-    approves: Annotated[bool, typer.Option("--approve/--reject", help="The verdict.")],
+    approves: Annotated[bool, typer.Option("--approve", help="The verdict: yes.")] = False,
+    rejects: Annotated[bool, typer.Option("--reject", help="The verdict: no.")] = False,
     comment: Comment,
     as_json: AsJson = False,
 ) -> None:
     """Review the code of an approved proposal; a reviewer's last word counts."""
+    if approves == rejects:
+        raise typer.BadParameter("give exactly one of --approve and --reject")
     given = {"proposal_id": proposal, "approves": approves, "comment": comment}
     _say_gates(proposal, carry("enforcement.review", member, given), as_json=as_json)
 

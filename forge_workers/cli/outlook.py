@@ -171,7 +171,10 @@ def when(moment: str | None) -> str:
 def _value(value: object) -> str:
     if value is None:
         return "nothing"
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    # Sorted: what the database gives back is no longer in the order in which it was proposed.
+    text = (
+        value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
+    )
     text = shown(text.replace("\n", " "))
     return text if len(text) <= MOST_VALUE else text[:MOST_VALUE] + "…"
 

@@ -1,4 +1,4 @@
-"""What commands print: results on stdout, complaints on stderr, JSON on request."""
+"""What commands give: results on stdout, complaints on stderr, JSON on request, a status."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from forge_core.clock import rfc3339
+
+REFUSED = 1
+WRONG_USAGE = 2
+UNAVAILABLE = 3
 
 _WIDTH_OF_A_FILE = 200
 _IDS = {"id", "proposal_id", "member_id", "key"}

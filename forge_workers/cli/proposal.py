@@ -39,11 +39,19 @@ def create(  # noqa: PLR0913  # one option a field of a proposal
     title: Annotated[str, typer.Option(help="1 to 200 characters.")],
     description: Annotated[str, typer.Option(help="1 to 10,000 characters.")],
     payload: Annotated[
-        str, typer.Option(metavar="JSON|@FILE", help="What is to change; {} for a policy.")
+        str,
+        typer.Option(
+            metavar="JSON|@FILE",
+            help='What is to change; for a policy {"text": …}, or {} to adopt the description.',
+        ),
     ] = "{}",
     reason: Annotated[str, typer.Option(help="Up to 2,000 characters.")] = "",
     voting_hours: Annotated[
-        int | None, typer.Option(help="1 to 168; the track's default otherwise.")
+        int | None,
+        typer.Option(
+            help="From the track's voting_hours_least (see `forge setting list`) to 168; always 4 "
+            "for an emergency; a sandbox allows more. The track's default otherwise."
+        ),
     ] = None,
     electorate: Annotated[
         str | None,

@@ -10,7 +10,11 @@ import typer
 
 from forge_core.actions.additions import with_extensions
 from forge_core.actions.catalogue import Catalogue
+from forge_core.actions.payloads import parse_payload
+from forge_core.actions.setting import target
 from forge_core.capabilities.declaration import Capability
+from forge_core.capabilities.features import PREFIX
+from forge_core.errors import Refused
 from forge_core.wiring import CATALOGUE
 from forge_workers.cli import queries
 from forge_workers.cli.output import AsJson, print_json, print_rows, shown, standard_output
@@ -51,14 +55,14 @@ def get(
 
 @app.command()
 def show(key: Key, *, as_json: AsJson = False) -> None:
-    """Show one key: value, bounds, class, what changes it, and which other keys bind it."""
+    """Show one key: value, bounds, class, which proposals may set it, which other keys bind it."""
     described = _look_up(key)
     if as_json:
         print_json(described)
         return
     for name, value in described.items():
-        if value is not None:
-            standard_output().print(f"{name.replace('_', ' '):>12}  {shown(value)}", markup=False)
+        if value not in (None, []):
+            standard_output().print(f"{name.replace('_', ' '):>13}  {shown(value)}", markup=False)
 
 
 def _look_up(key: str) -> dict[str, Any]:
@@ -80,10 +84,35 @@ def _described(
         "most": capability.most,
         "type": capability.type or "document",
         "class": capability.klass.value,
+        "may_be_set_by": _types(capability, catalogue),
         "description": capability.description,
         "orders": [f"{order.lower} <= {order.upper}" for order in orders],
         "changed_by": None if stored is None else stored["proposal_id"],
     }
+
+
+def _types(capability: Capability, catalogue: Catalogue) -> list[str]:
+    """The types of proposal that may set it, as their own rules say."""
+    value = {"key": capability.key, "new_value": capability.default}
+    switch = {"feature": capability.key.removeprefix(PREFIX), "enabled": capability.default}
+    payloads = {
+        "configuration": value,
+        "feature_activation": switch,
+        "governance_rule": value,
+        "emergency": {"action": "adjust", **value},
+    }
+    return [
+        type_
+        for type_, payload in payloads.items()
+        if _sets(capability.key, type_, payload, catalogue)
+    ]
+
+
+def _sets(key: str, type_: str, payload: dict[str, Any], catalogue: Catalogue) -> bool:
+    try:
+        return target(key) in parse_payload(type_, payload, catalogue).targets()
+    except Refused:
+        return False
 
 
 def _short(row: dict[str, Any]) -> dict[str, Any]:

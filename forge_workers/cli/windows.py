@@ -28,7 +28,7 @@ def freeze(
     """Freeze execution for a time, as a guardian; grace does not run meanwhile."""
     duration = parse_duration(lasting)
     payload = {"reason": reason}
-    from_at = parse_moment(begin)
+    from_at = parse_moment(begin, name="--from")
     if from_at is None:
         with database() as session:
             from_at = as_utc(queries.clock(session)["now"])

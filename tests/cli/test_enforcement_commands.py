@@ -240,6 +240,8 @@ def test_history_is_filtered_and_read_page_by_page(forge: Forge, served: House) 
         (("--until", at), []),
         (("--by", "gus"), []),
         (("--type", "policy"), []),
+        (("--target", "setting:block_reward"), []),
+        (("--target", "treasury"), []),
         (("--limit", "0"), []),
     ):
         changes = forge("history", *words, "--json").json["changes"]
@@ -423,8 +425,25 @@ def test_a_setting_shows_class_type_bounds_and_orders(forge: Forge) -> None:
     told = forge("setting", "show", "min_airdrop_amount").out
     assert "fewest coins of an airdrop" in told
     assert "orders  min_airdrop_amount <= max_airdrop_amount" in told
+    assert "may be set by  configuration, emergency" in told
     assert forge("setting", "get", "feature.airdrops").out == "true\n"
     assert "UNKNOWN_CAPABILITY" in forge("setting", "show", "min_airdrop").err
+
+
+@pytest.mark.parametrize(
+    ("key", "types"),
+    [
+        ("rate_limit.CORE", ["configuration", "emergency"]),
+        ("feature.airdrops", ["feature_activation"]),
+        ("track.routine.quorum", ["governance_rule"]),
+    ],
+)
+@pytest.mark.usefixtures("served")
+def test_a_setting_names_what_may_set_it_and_no_empty_row(
+    forge: Forge, key: str, types: list[str]
+) -> None:
+    assert forge("setting", "show", key, "--json").json["may_be_set_by"] == types
+    assert not [row for row in forge("setting", "show", key).out.splitlines() if row[-1] == "-"]
 
 
 @pytest.mark.usefixtures("served", "narrow")
@@ -483,7 +502,17 @@ def test_a_sandbox_may_begin_at_a_time_of_its_own_and_production_may_not(forge: 
         (["proposal", "rollback", "p-absent", "--as", "tara"], "PROPOSAL_UNKNOWN"),
         (["proposal", "retry", "p-absent", "--as", "otto", "--reason", "x"], "PROPOSAL_UNKNOWN"),
         (["history", "--before", "nowhere"], "CURSOR_INVALID"),
-        (["history", "--since", "yesterday"], "TIME_INVALID"),
+        (["history", "--since", "yesterday"], "TIME_INVALID: --since is 'yesterday'; give date, "),
+        (["history", "--until", "2027-01-05"], "such as 2027-01-05T12:00:00Z"),
+        (
+            ["freeze", "--as", "gus", "--for", "1h", "--from", "noon", "--reason", "x"],
+            "TIME_INVALID: --from is 'noon'; give date, ",
+        ),
+        (["history", "--type", "wish"], "UNKNOWN_PROPOSAL_TYPE"),
+        (["history", "--proposal", "p-absent"], "PROPOSAL_UNKNOWN"),
+        (["history", "--by", "nobody"], "MEMBER_UNKNOWN"),
+        (["history", "--by", "rule:execution"], "MEMBER_UNKNOWN"),
+        (["history", "--target", "block_reward"], "did you mean setting:block_reward?"),
         (["history", "--by", "\udcff"], "TEXT_SURROGATE"),
         (["freeze", "--as", "gus", "--for", "15d", "--reason", "x"], "WINDOW_INVALID"),
         (["thaw", "w-absent", "--as", "gus", "--reason", "x"], "WINDOW_UNKNOWN"),

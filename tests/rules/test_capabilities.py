@@ -8,7 +8,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 import pytest
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from forge_core.actions.catalogue import Catalogue
 from forge_core.capabilities import rate_limits
@@ -184,6 +184,63 @@ def test_a_document_is_as_exact_as_its_model(value):
     with pytest.raises(Refused, match=r"^VALUE_TYPE: payload\.new_value") as refused:
         DOCUMENT.check(value, name="payload.new_value")
     assert str(refused.value).encode()
+
+
+class Notice(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    colour: str = "grey"
+    text: str = Field(alias="says", max_length=5)
+    hours: int = Field(1, le=1_000)
+
+    @field_validator("colour")
+    @classmethod
+    def is_known(cls, value):
+        if value == "plaid":
+            raise ValueError("Plaid should be worn, not shown")
+        return value
+
+
+NOTICE = Capability(
+    key="some.notice",
+    klass=CapabilityClass.ORDINARY,
+    description="a test",
+    default={"says": "Hi"},
+    model=Notice,
+)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({}, "new_value.says is missing; some.notice has: says, colour, hours"),
+        (
+            {"say": "Hi"},
+            (
+                "new_value.says is missing; new_value.say is unknown; "
+                "some.notice has: says, colour, hours"
+            ),
+        ),
+        (
+            {"says": "Hi", "a b": 1},
+            "new_value.'a b' is unknown; some.notice has: says, colour, hours",
+        ),
+        ({"says": 5}, "new_value.says must be a valid string"),
+        ({"says": "Hello!"}, "new_value.says must have at most 5 characters"),
+        ({"says": "Hi", "hours": 1_001}, "new_value.hours must be less than or equal to 1000"),
+        ({"says": "Hi", "colour": "plaid"}, "new_value.colour: Plaid should be worn, not shown"),
+    ],
+)
+def test_what_is_wrong_with_a_document_is_said_under_the_names_of_its_fields(value, message):
+    with pytest.raises(Refused) as refused:
+        NOTICE.check(value, name="new_value")
+    assert (refused.value.code, refused.value.message) == ("VALUE_TYPE", message)
+
+
+def test_what_is_wrong_inside_a_document_is_not_told_the_fields_around_it():
+    with pytest.raises(Refused) as refused:
+        DOCUMENT.check({"coins": 1, "inner": {"until": 5}})
+    assert refused.value.message.startswith("some.budget.inner.until must be ")
 
 
 @pytest.mark.parametrize(

@@ -247,7 +247,10 @@ def test_a_new_types_class_decides_its_track(klass):
 def test_every_field_of_a_new_type_is_required(field, grants):
     raw = {key: value for key, value in AWARD.items() if key != field}
     found = refusal("grant_award", raw, grants)
-    assert (found.code, found.message) == ("PAYLOAD_MISSING_KEY", f"payload.{field} is missing")
+    assert found.code == "PAYLOAD_MISSING_KEY"
+    assert found.message == (
+        f"payload.{field} is missing; grant_award has: why, who, rows, coins, public"
+    )
 
 
 @pytest.mark.parametrize(
@@ -375,6 +378,24 @@ def test_any_set_of_fields_makes_a_usable_type_or_is_refused(fields):
 def test_a_module_says_who_owns_it_and_how_it_is_rolled_back(change, code):
     assert declared("module", "gardens", MODULE).declaration == MODULE
     assert refusal("registry_extension", extend("module", MODULE, change)).code == code
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"default": ABSENT, "lesat": 1},
+            (
+                "payload.declaration.default is missing; payload.declaration.lesat is unknown; "
+                "parameter has: klass, type, description, default, least, most, module"
+            ),
+        ),
+        ({"least": 11, "most": 20}, "gardens: its default is refused: gardens is 5; "),
+    ],
+)
+def test_what_is_wrong_with_a_declaration_is_said_in_full(change, message):
+    found = refusal("registry_extension", extend("parameter", PARAMETER, change))
+    assert found.message.startswith(message)
 
 
 @pytest.mark.parametrize("kind", ["widget", "Parameter", "", 5, ["parameter"], True])

@@ -141,6 +141,40 @@ def test_a_missing_key_is_named(kind, key, catalogue):
     assert f"payload.{key} is missing" in found.message
 
 
+@pytest.mark.parametrize(
+    ("kind", "raw", "message"),
+    [
+        (
+            "feature_activation",
+            {"feature": "smart_contracts"},
+            "payload.enabled is missing; feature_activation has: feature, enabled",
+        ),
+        (
+            "treasury_allocation",
+            {"to": "bob"},
+            (
+                "payload.recipient is missing; payload.amount is missing; payload.to is unknown; "
+                "treasury_allocation has: recipient, amount, purpose"
+            ),
+        ),
+        (
+            "overlay_update",
+            {"overlay": "weather"},
+            (
+                "payload.current_version is missing; payload.new_version is missing; "
+                "overlay_update has: current_version, new_version, overlay, module"
+            ),
+        ),
+    ],
+)
+def test_what_a_type_has_is_said_once_and_what_it_needs_comes_first(kind, raw, message, catalogue):
+    assert refusal(kind, raw, catalogue).message == message
+
+
+def test_a_long_key_makes_no_long_refusal(catalogue):
+    assert len(refusal("policy", {"k" * 9_000: 1}, catalogue).message) < 300
+
+
 @pytest.mark.parametrize("kind", VALID)
 @pytest.mark.parametrize("value", [True, False])
 def test_a_switch_stands_only_where_one_belongs(kind, value, catalogue):
