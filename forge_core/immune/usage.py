@@ -94,7 +94,7 @@ def usual_items(past: Sequence[int]) -> int:
 
 def may_be_hoarding(estimate: int, usual: int, terms: Terms) -> bool:
     """Whether an estimate is worth an exact count; alone it convicts nobody."""
-    return estimate * (1 + HYPERLOGLOG_ERROR) > hoarding_bound(usual, terms)
+    return estimate + 1 > (1 - HYPERLOGLOG_ERROR) * hoarding_bound(usual, terms)
 
 
 def judge_downloads(
