@@ -44,7 +44,8 @@ def test_whatever_the_last_64_bits_are_it_is_the_same(address, rest):
 @pytest.mark.parametrize(
     "wrong",
     ["", " ", "localhost", "192.0.2", "192.0.2.256", "192.0.2.7:80", "192.0.2.07", "fe80::1%eth0",
-     "2001:db8::/64", "1" * 5_000, None, 7, b"192.0.2.7", ["192.0.2.7"], "192.0.2.7\0", "\uff11.2.3.4"],
+     "2001:db8::/64", "1" * 5_000, None, 7, b"192.0.2.7", ["192.0.2.7"], "192.0.2.7\0",
+     "\uff11.2.3.4"],
 )  # fmt: skip
 def test_what_is_no_address_is_refused(wrong):
     with pytest.raises(Refused, match="ADDRESS_INVALID"):
