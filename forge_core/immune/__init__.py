@@ -1,0 +1,1 @@
+"""The immune system: what the overlay runtime's events mean, and why."""

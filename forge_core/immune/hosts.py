@@ -1,0 +1,45 @@
+"""What samples of a host say: memory and disk that are running out."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from fractions import Fraction
+from typing import Final
+
+from forge_core.immune.finding import (
+    Finding,
+    Measures,
+    Rule,
+    Seen,
+    Severity,
+    Subject,
+    Terms,
+    Verdict,
+    percent,
+)
+
+THOUSAND: Final = 1_000
+"""Shares are kept as whole parts of a thousand."""
+
+
+def _running_out(measures: Measures, terms: Terms) -> Verdict | None:
+    worst: Verdict | None = None
+    for what in ("memory", "disk"):
+        share = Fraction(measures[what], THOUSAND)
+        says = f"{what} is used to {percent(measures[what], THOUSAND)}"
+        if share >= terms[f"{what}_critical"]:
+            return Verdict(Severity.CRITICAL, says)
+        if share >= terms[f"{what}_warning"]:
+            worst = worst or Verdict(Severity.WARNING, says)
+    return worst
+
+
+RUNNING_OUT = Rule("host.running_out", 1, _running_out)
+
+
+def judge_sample(
+    host: str, memory: float, disk: float, at: datetime, terms: Terms
+) -> Finding | None:
+    """``memory`` and ``disk`` in percent, as they were sampled."""
+    measures = {"memory": round(memory * 10), "disk": round(disk * 10)}
+    return RUNNING_OUT.find(Subject("host", host), Seen(measures, at, at), terms)
