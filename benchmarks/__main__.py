@@ -15,6 +15,7 @@ from benchmarks import (
     ballots,
     closing,
     commands,
+    containment,
     executing,
     ledger,
     memory,
@@ -49,12 +50,16 @@ QUICK: Mapping[str, Measure] = {
     "opening": lambda house: opening.measure(house, members=1_000),
     "ledger": lambda house: ledger.measure(house, entries=3_000, appended=4_000, ballots=300),
 }
-# These start a house of their own.
+# These start a house of their own, or need none.
 ALONE: Mapping[str, Callable[[], list[Figure]]] = {
     "ready": ready.measure,
     "executing": lambda: executing.measure(proposals=1_000),
+    "containment": lambda: containment.measure(overlays=1_000),
 }
-QUICK_ALONE = ALONE | {"executing": lambda: executing.measure(proposals=20)}
+QUICK_ALONE = ALONE | {
+    "executing": lambda: executing.measure(proposals=20),
+    "containment": lambda: containment.measure(overlays=5, day=3_600),
+}
 
 
 def main() -> int:
