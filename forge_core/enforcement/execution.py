@@ -36,6 +36,7 @@ from forge_core.enforcement.review import gates_of
 from forge_core.errors import Refused
 from forge_core.failpoints import reach
 from forge_core.jobs.kinds import Job, Outcome
+from forge_core.jobs.record import HOUSE
 from forge_core.ledger.entries import Entry, EntryKind, append, keep_texts
 from forge_core.proposals.basis import basis_of, undone_by
 from forge_core.proposals.creation import with_commitments
@@ -89,6 +90,8 @@ FAILED = EntryKind.of(
 
 ATTEMPT_REFUSED = EntryKind.of("execution.refused")
 
+_WAITS = frozenset({"EXECUTION_HELD", "PREDECESSOR_NOT_EXECUTED"})
+
 STATEMENT_TIMEOUT = "57014"
 # The database ends a transaction that idles for 10 s: a hook has to be stopped well before.
 HOOK_SECONDS = 5.0
@@ -128,7 +131,9 @@ def execute(session: Session, jobs: Sequence[Job], *, catalogue: Catalogue) -> l
     try:
         _check(session, held)
     except Refused as refusal:
-        _record_attempt(session, held, refusal.code, job.actor)
+        # The house begins what a close has approved at once; what has to wait, the sweep finds.
+        if not (job.actor == HOUSE and refusal.code in _WAITS):
+            _record_attempt(session, held, refusal.code, job.actor)
         return [Outcome.refused(refusal)]
     return [_apply(session, held)]
 

@@ -12,6 +12,8 @@ from sqlalchemy.orm import Session
 from forge_core.database import as_json, run
 
 WOKEN = "forge.woken"
+HOUSE = "system"
+"""Whose work it is when nobody asked for it; no member has this id."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class NewJob:
     kind: str
     key: str
     payload: Mapping[str, Any] = field(default_factory=dict)
-    actor: str = "system"
+    actor: str = HOUSE
     once: bool = True
 
 

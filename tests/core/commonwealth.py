@@ -491,7 +491,8 @@ class Commonwealth:
             return "failed", "EXPIRED"
         if refused := self.forbids(proposal):
             attempt = (id_, refused, proposal.status, by)
-            self.attempts += [] if attempt in self.attempts else [attempt]
+            waits = by == "system" and refused in ("EXECUTION_HELD", "PREDECESSOR_NOT_EXECUTED")
+            self.attempts += [] if waits or attempt in self.attempts else [attempt]
             return "refused", refused
         try:
             state = self.outcome(id_, proposal)

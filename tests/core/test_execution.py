@@ -17,6 +17,7 @@ import pytest
 from sqlalchemy import text
 
 from forge_core.capabilities.declaration import Change, Delivery
+from forge_core.clock import rfc3339
 from forge_core.database import transaction
 from forge_core.enforcement.outbox import ATTEMPTS_MOST, deliver_next, revive
 from forge_core.errors import Refused
@@ -238,6 +239,27 @@ def test_what_may_not_be_executed_changes_nothing_and_is_recorded(full_house, na
     (attempt,) = full_house.entries("execution.refused")
     assert attempt["subject"] == proposal
     assert attempt["data"] == {"code": code, "status": status, "by": "mallory"}
+
+
+def test_what_a_close_begins_in_a_freeze_is_no_attempt_and_happens_after_it(full_house):
+    """INV-37: nobody tried anything; the sweep finds it when the freeze is over."""
+    first = full_house.open(**ORDINARY)
+    second = full_house.open(predecessor=first)
+    for proposal in (first, second):
+        full_house.approve(proposal)
+    until = rfc3339(full_house.column(second, "closes_at") + timedelta(days=1))
+    full_house.do("enforcement.freeze", "gus", until=until, reason="A closer look first.")
+    full_house.end_voting(second)
+    full_house.perform("enforcement.execute")
+    assert [full_house.status(proposal) for proposal in (first, second)] == ["queued", "queued"]
+    assert full_house.entries("execution.refused") == []
+
+    full_house.advance(days=2)
+    full_house.settle()
+    full_house.settle()
+
+    assert [full_house.status(proposal) for proposal in (first, second)] == ["executed"] * 2
+    assert full_house.entries("execution.refused") == []
 
 
 @pytest.mark.parametrize("name", MAY_NOT)
