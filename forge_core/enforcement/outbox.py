@@ -38,6 +38,12 @@ _INSERT = text("""
     VALUES (:proposal, :action, :direction, :capability, CAST(:before AS jsonb),
         CAST(:after AS jsonb))
 """)
+# Most looks find nothing, and write nothing.
+_WAITING = text("""
+    SELECT EXISTS (
+        SELECT FROM outbox WHERE state = 'pending' AND not_before <= clock_timestamp()
+    )
+""")
 # An undo waits for the delivery of what it undoes; within a target the order is the ledger's.
 _CLAIM = text("""
     UPDATE outbox SET attempt = attempt + 1, not_before = clock_timestamp() + :lease
@@ -101,6 +107,8 @@ def deliver_next(engine: Engine, catalogue: Catalogue) -> bool:
     its lease finishes nothing. The same effect may then be delivered again, under the same key.
     """
     with transaction(engine) as session:
+        if not session.execute(_WAITING).scalar_one():
+            return False
         share_name(session, DELIVER)
         taken = run(session, _CLAIM, lease=LEASE)
     if not taken:

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from forge_core.actions import setting
 from forge_core.actions.additions import with_extensions
+from forge_core.actions.targets import Target
 from forge_core.clock import parse_moment
 from forge_core.enforcement.history import LIMIT_MOST, changes
 from forge_core.errors import Refused
@@ -68,8 +69,8 @@ def _require_known(
 ) -> None:
     """Refuse what nothing is found for because there is no such thing.
 
-    ``PROPOSAL_UNKNOWN``, ``UNKNOWN_PROPOSAL_TYPE``, ``TARGET_UNKNOWN``, ``MEMBER_UNKNOWN``: only
-    members propose, so a rule changes nothing that is listed here.
+    ``PROPOSAL_UNKNOWN``, ``UNKNOWN_PROPOSAL_TYPE``, ``TARGET_UNKNOWN``, ``UNKNOWN_CAPABILITY``,
+    ``MEMBER_UNKNOWN``: only members propose, so a rule changes nothing that is listed here.
     """
     catalogue = with_extensions(session, CATALOGUE)
     if proposal is not None:
@@ -78,7 +79,12 @@ def _require_known(
         catalogue.kind(type_)
     if actor is not None:
         queries.member(session, actor)
-    if target is not None and target in catalogue:
+    if target is None:
+        return
+    named = Target.parse(target)
+    if target == setting.target(named.id):
+        catalogue.get(named.id)
+    if target in catalogue:
         raise Refused(
             "TARGET_UNKNOWN",
             f"a target begins with its register; did you mean {setting.target(target)}?",

@@ -513,6 +513,7 @@ def test_a_sandbox_may_begin_at_a_time_of_its_own_and_production_may_not(forge: 
         (["history", "--by", "nobody"], "MEMBER_UNKNOWN"),
         (["history", "--by", "rule:execution"], "MEMBER_UNKNOWN"),
         (["history", "--target", "block_reward"], "did you mean setting:block_reward?"),
+        (["history", "--target", "setting:block_rewrd"], "did you mean block_reward?"),
         (["history", "--by", "\udcff"], "TEXT_SURROGATE"),
         (["freeze", "--as", "gus", "--for", "15d", "--reason", "x"], "WINDOW_INVALID"),
         (["thaw", "w-absent", "--as", "gus", "--reason", "x"], "WINDOW_UNKNOWN"),
