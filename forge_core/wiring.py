@@ -242,6 +242,7 @@ JOB_KINDS: Final[tuple[JobKind, ...]] = (
         step=partial(joint.settle, catalogue=CATALOGUE),
         together=False,
     ),
+    JobKind("enforcement.go_on", queue="execution", step=review.go_on, together=False),
     JobKind(
         "features.unlock",
         queue="execution",
@@ -257,6 +258,7 @@ CHORES: Final[tuple[Chore, ...]] = (
 
 DERIVATIONS: Final[tuple[Derivation, ...]] = (
     closing.DUE,
+    review.UNBLOCKED,
     holding.elapsed(CATALOGUE),
     expiry.LAPSED,
     tally_check.STALE,

@@ -85,7 +85,7 @@ class Declaration(BaseModel):
 
     @classmethod
     def users(cls, session: Session, name: str) -> Sequence[str]:
-        """What has come to depend on it: keys with a value, proposals, reports, extensions."""
+        """The targets of what has come to depend on it: a value, proposals, reports, extensions."""
         raise NotImplementedError
 
     def checked(self, name: str) -> dict[str, Any]:
@@ -112,7 +112,7 @@ class _Key(Declaration):
 
     @classmethod
     def users(cls, session: Session, name: str) -> Sequence[str]:
-        return [row.id for row in run(session, _KEY_USERS, name=cls.key(name))]
+        return [setting.target(row.id) for row in run(session, _KEY_USERS, name=cls.key(name))]
 
     def checked(self, name: str) -> dict[str, Any]:
         """With the default in its one spelling."""
@@ -175,7 +175,7 @@ class ProposalType(Declaration):
 
     @classmethod
     def users(cls, session: Session, name: str) -> Sequence[str]:
-        return [row.id for row in run(session, _TYPE_USERS, name=name)]
+        return [named("proposal", row.id) for row in run(session, _TYPE_USERS, name=name)]
 
     def checked(self, name: str) -> dict[str, Any]:
         if not _NAME.fullmatch(name) or len(name) > NAME_MOST:
@@ -198,7 +198,7 @@ class Source(Declaration):
 
     @classmethod
     def users(cls, session: Session, name: str) -> Sequence[str]:
-        return [row.id for row in run(session, _SOURCE_USERS, name=name)]
+        return [named("holdings", row.id) for row in run(session, _SOURCE_USERS, name=name)]
 
 
 class Module(Declaration):
@@ -213,7 +213,7 @@ class Module(Declaration):
 
     @classmethod
     def users(cls, session: Session, name: str) -> Sequence[str]:
-        return [row.id for row in run(session, _MODULE_USERS, name=name)]
+        return [named("extension", row.id) for row in run(session, _MODULE_USERS, name=name)]
 
 
 DECLARATIONS: Final[Mapping[str, type[Declaration]]] = {

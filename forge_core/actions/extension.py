@@ -92,7 +92,8 @@ def _undo(present: Present, effect: Effect, frame: Frame) -> Planned:
     users = set(DECLARATIONS[kind].users(present.session, name)) - _removed(present)
     if users:
         raise Refused("EXTENSION_IN_USE", f"{name!r} is in use; undo what uses it first")
-    present.write("removed", {*_removed(present), name})
+    register = Module.KIND if kind == Module.KIND else "extension"  # names are their own in each
+    present.write("removed", {*_removed(present), named(register, name)})
     removed = MODULE_REMOVED if kind == Module.KIND else EXTENSION_REMOVED
     entry = Entry(removed, frame.at, frame.proposer, name, {"proposal": frame.proposal})
     return Planned(effect.target, effect.after, None, (entry,))

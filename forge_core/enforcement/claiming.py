@@ -21,13 +21,19 @@ from forge_core.actions.rollback import undone_proposals
 from forge_core.actions.targets import Target
 from forge_core.actions.windows import TARGET as WINDOWS
 from forge_core.clock import forge_now
-from forge_core.errors import Refused
+from forge_core.errors import ForgeError, Refused
 from forge_core.locks import lock_name, share_name
 from forge_core.members.electorate import lock_version
 from forge_core.proposals.basis import Basis, basis_of, undone_by
 from forge_core.proposals.locking import LockedProposal, lock_proposals, require_proposal
 
 _PROPOSAL = text("SELECT id, type, payload, predecessor FROM proposals WHERE id = :id")
+
+
+class Overtaken(ForgeError):
+    """The locks that were taken are not those that are needed now; nothing was done."""
+
+    code = "OVERTAKEN"
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,8 @@ class Held:
 def hold(session: Session, id_: object, catalogue: Catalogue) -> Held:
     """Lock what executing this proposal needs. Raises ``Refused`` PROPOSAL_UNKNOWN.
 
-    Type, payload and predecessor of a proposal never change, so they may be read before.
+    Type, payload and predecessor of a proposal never change, so they may be read before. What its
+    payload means may: then the locks are those of another meaning, and it is for another attempt.
     """
     rows = session.execute(_PROPOSAL, {"id": id_}).all() if isinstance(id_, str) else []
     for row in rows:
@@ -54,8 +61,20 @@ def hold(session: Session, id_: object, catalogue: Catalogue) -> Held:
         locked = lock_proposals(session, [row.id, row.predecessor, *undone])
         _lock_targets(session, set() if basis is None else basis.targets)
         extended = with_extensions(session, catalogue)
+        again = _basis(session, row.type, bytes(row.payload), extended)
+        if again is not None and not _covers(basis, again):
+            raise Overtaken("what it changes was declared anew while it waited for its locks")
         return Held(require_proposal(locked, row.id), locked, extended, forge_now(session))
     raise Refused("PROPOSAL_UNKNOWN", f"there is no proposal {str(id_)[:80]!r}")
+
+
+def _covers(locked_for: Basis | None, needed: Basis) -> bool:
+    """Whether the locks for the one are enough for the other."""
+    return (
+        locked_for is not None
+        and needed.targets <= locked_for.targets
+        and needed.kind.census <= locked_for.kind.census
+    )
 
 
 def _basis(session: Session, type_: str, payload: bytes, catalogue: Catalogue) -> Basis | None:

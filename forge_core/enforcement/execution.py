@@ -187,7 +187,9 @@ def _apply(session: Session, held: Held) -> Outcome:
         with session.begin_nested():
             _require_unchanged(session, proposal)
             payload = parse_payload(proposal.type, json.loads(proposal.payload), catalogue)
-            _require_same_track(session, proposal, payload, catalogue)
+            basis_of(
+                payload, catalogue, undone_proposals(session, undone_by(payload))
+            ).require_track(proposal.track)
             payload = _committed(session, payload)
             present = Present(session, catalogue, now)
             frame = Frame(proposal.id, proposal.proposer, now, proposal.title, proposal.description)
@@ -291,18 +293,6 @@ def _require_unchanged(session: Session, proposal: LockedProposal) -> None:
     proposed = session.execute(_CREATED, {"id": proposal.id}).scalar_one_or_none()
     if not hashlib.sha256(proposal.payload).hexdigest() == proposal.payload_hash == proposed:
         raise Refused("PAYLOAD_HASH_MISMATCH", "the payload is not the one that was voted on")
-
-
-def _require_same_track(
-    session: Session, proposal: LockedProposal, payload: Payload, catalogue: Catalogue
-) -> None:
-    """What became a matter of another track since the voting opened was not voted on as such."""
-    basis = basis_of(payload, catalogue, undone_proposals(session, undone_by(payload)))
-    if basis.track != proposal.track:
-        raise Refused(
-            "TRACK_CHANGED",
-            f"what it changes belongs to the {basis.track} track now; it passed {proposal.track}",
-        )
 
 
 def record_failure(

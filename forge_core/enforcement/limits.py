@@ -5,6 +5,7 @@ The time limit is on what it does in Python; the database limits statements itse
 
 from __future__ import annotations
 
+import re
 import signal
 import threading
 from collections.abc import Iterator
@@ -12,10 +13,19 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
+from sqlalchemy import event
 from sqlalchemy.orm import Session
 
 from forge_core.errors import ForgeError
 
+_QUOTED = re.compile(r"--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'|\$(\w*)\$.*?\$\1\$", re.DOTALL)
+_CONTROL = re.compile(
+    r"""(?:^|;)\s*(?:
+        (?:rollback\s+to|release)\s+(?:savepoint\s+)?"?(?P<savepoint>\w+)
+        | (?:commit|rollback|abort|prepare\s+transaction)\b
+    ) | ^\s*(?:begin|start\s+transaction|end)\b""",
+    re.IGNORECASE | re.VERBOSE,
+)
 _AGAIN = 1.0  # seconds until the next interruption, should the hook go on after one
 
 
@@ -62,16 +72,31 @@ def time_limit(seconds: float, name: str) -> Iterator[None]:
 
 @contextmanager
 def held_open(session: Session) -> Iterator[None]:
-    """Within the block ending the session's transaction raises ``RuntimeError``."""
+    """Within the block ending the session's transaction, or its savepoint, is a ``RuntimeError``.
 
-    def refuse() -> NoReturn:
+    By the session, by its connection, and by a statement; not by the driver's own cursor.
+    """
+    connection = session.connection()
+    nested = connection.get_nested_transaction()
+    savepoint = None if nested is None else nested._savepoint  # noqa: SLF001  # it has no other name
+
+    def refuse(*_: object) -> NoReturn:
         raise RuntimeError("a hook runs in the transaction of its step and does not end it")
+
+    def look(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        for match in _CONTROL.finditer(_QUOTED.sub(" ", statement)):
+            if match["savepoint"] in (None, savepoint):
+                refuse()
 
     ending = dict.fromkeys(("commit", "rollback", "close"), refuse)
     vars(session).update(ending)
+    event.listen(connection, "commit", refuse)
+    event.listen(connection, "before_cursor_execute", look)
     try:
         yield
     finally:
+        event.remove(connection, "before_cursor_execute", look)
+        event.remove(connection, "commit", refuse)
         for name in ending:
             del vars(session)[name]
 

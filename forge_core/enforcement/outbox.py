@@ -77,7 +77,7 @@ _REVIVE = text("""
         AND NOT EXISTS (
             SELECT FROM outbox AS later
             WHERE later.capability = outbox.capability
-                AND (later.state = 'delivered' OR (later.state = 'pending' AND later.attempt > 0))
+                AND (later.state = 'delivered' OR later.attempt > 0)
                 AND later.created_at > outbox.created_at
         )
     RETURNING 1

@@ -20,7 +20,7 @@ from forge_core.database import run
 from forge_core.enforcement.gates import Gates, Review
 from forge_core.errors import Refused
 from forge_core.exact import parse_decimal, to_decimal_string
-from forge_core.jobs.kinds import Job, Outcome
+from forge_core.jobs.kinds import Derivation, Job, Outcome
 from forge_core.jobs.record import enqueue
 from forge_core.jobs.steps import alone
 from forge_core.ledger.entries import Entry, EntryKind, append, keep_texts
@@ -187,6 +187,20 @@ def _step(session: Session, jobs: Sequence[Job], decide: Decide) -> list[Outcome
     return alone([job], decided)
 
 
+def go_on(session: Session, jobs: Sequence[Job]) -> list[Outcome]:
+    """The step of ``enforcement.go_on``: queue what somebody's loss of standing has completed.
+
+    Safe to repeat: what is not approved any more, or not complete, stays as it is.
+    """
+    (job,) = jobs
+    locked = lock_proposals(session, [job.payload.get("proposal_id")])
+    now = forge_now(session)
+    proposal = require_proposal(locked, job.payload.get("proposal_id"))
+    if proposal.status is not Status.APPROVED or is_expired(session, proposal, now):
+        return [Outcome.done(status=proposal.status.value)]
+    return [_go_on(session, proposal, now)]
+
+
 def _go_on(session: Session, proposal: LockedProposal, now: datetime) -> Outcome:
     """Queue the proposal when its gates are complete; else say what is missing."""
     gates = gates_of(session, proposal)
@@ -224,3 +238,40 @@ def _weight(
     if proposal.weights is not None:
         return parse_decimal(proposal.weights[member.level.value])
     return parse_decimal(present_values(session, catalogue)[f"trust.weight.{member.level}"])
+
+
+# Once for every change of the electorate and of who reviews: the gates may ask for less since.
+UNBLOCKED = Derivation(
+    "gates that may be complete",
+    text("""
+        INSERT INTO jobs (kind, key, once, payload, actor)
+        SELECT 'enforcement.go_on', 'go_on:' || id || ':' || standing.now, true,
+            jsonb_build_object('proposal_id', id), 'system'
+        FROM proposals, (
+            SELECT version, version || ':' || md5(coalesce((
+                SELECT string_agg(member_id, ' ' ORDER BY member_id) FROM member_roles
+                WHERE role = 'reviewer'
+            ), '')) AS now
+            FROM electorate
+        ) AS standing
+        WHERE status = 'approved'
+            AND (version <> electorate_version OR EXISTS (
+                SELECT FROM reviews WHERE proposal_id = proposals.id AND NOT EXISTS (
+                    SELECT FROM member_roles AS held
+                    WHERE held.member_id = reviews.member_id AND role = 'reviewer'
+                )
+            ))
+            AND (
+                EXISTS (SELECT FROM reviews WHERE proposal_id = proposals.id)
+                OR EXISTS (SELECT FROM sign_offs WHERE proposal_id = proposals.id)
+            )
+            AND NOT EXISTS (
+                SELECT FROM jobs
+                WHERE once AND key = 'go_on:' || proposals.id || ':' || standing.now
+            )
+        ORDER BY id
+        LIMIT :limit
+        ON CONFLICT DO NOTHING
+        RETURNING kind
+    """),
+)

@@ -186,6 +186,8 @@ def _subject(
     try:
         payload = parse_payload(proposal.type, json.loads(proposal.payload), catalogue)
         basis = basis_of(payload, catalogue, undone_proposals(session, undone_by(payload)))
+        if proposal.frozen_terms is not None and proposal.status in LIVE:
+            basis.require_track(proposal.track)
     except Refused as refusal:
         problem = refusal
     else:

@@ -42,6 +42,14 @@ class Basis:
         """The track of the strictest class."""
         return track_of(self.classes)
 
+    def require_track(self, voted_on: str | None) -> None:
+        """``TRACK_CHANGED``: what became a matter of another track was not voted on as such."""
+        if self.track != voted_on:
+            raise Refused(
+                "TRACK_CHANGED",
+                f"what it changes belongs to the {self.track} track now; it passed {voted_on}",
+            )
+
     def terms(self, values: Mapping[str, Value], *, voting_hours: int | None = None) -> Terms:
         """The terms as they are now; frozen when voting opens."""
         terms = terms_for(

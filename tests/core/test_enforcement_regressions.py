@@ -12,14 +12,23 @@ from typing import Any
 
 import pytest
 from pydantic import BaseModel, Field
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from forge_core.actions.emergency import TARGET as WINDOWS
 from forge_core.actions.targets import Target
-from forge_core.capabilities.declaration import DOCUMENT_MOST, Capability, Change, Delivery
+from forge_core.capabilities.declaration import (
+    DOCUMENT_MOST,
+    Capability,
+    CapabilityClass,
+    Change,
+    Delivery,
+)
 from forge_core.clock import rfc3339
 from forge_core.database import transaction
+from forge_core.enforcement.claiming import Overtaken, hold
 from forge_core.enforcement.outbox import deliver_next, revive
+from forge_core.enforcement.simulation import simulate_proposal
 from forge_core.errors import Refused
 from forge_core.jobs.kinds import Job
 from forge_core.wiring import CATALOGUE
@@ -31,6 +40,7 @@ from tests.core.full_house import (
     Case,
     carried,
     done,
+    due_again,
     effects,
     extension,
     level,
@@ -684,3 +694,188 @@ def test_a_revived_effect_goes_before_a_later_one_that_waits(platform):
 
     assert platform.deliver() == 2
     assert seen == [10, 20]
+
+
+# Gates that become complete by somebody's loss of standing
+
+
+def jointly_quarantined(house: House, member: str) -> None:
+    given = {"kind": "quarantine", "subject": member, "reason": "two of us think so"}
+    joint = house.do("joint.propose", "gus", **given)["joint_id"]
+    house.do("joint.confirm", "gail", joint_id=joint)
+    house.settle()
+    assert house.one("SELECT level FROM members WHERE id = %s", member) == "QUARANTINE"
+
+
+def test_gates_that_a_quarantine_completes_queue_the_proposal(full_house):
+    """INV-05: nobody has to say anything more for it to go on."""
+    proposal = full_house.approved(**to("block_reward", "6"))
+    full_house.review_all(proposal)
+    signers = ["cora", "gus", "tara", "rae", "ray"]
+    for member in signers:
+        full_house.do("enforcement.sign_off", member, proposal_id=proposal)
+    assert full_house.status(proposal) == "approved"
+
+    for member in ("roy", "ron"):
+        jointly_quarantined(full_house, member)
+    full_house.settle()
+
+    assert full_house.status(proposal) == "queued"
+
+
+def test_gates_that_a_lost_role_completes_queue_the_proposal(full_house):
+    proposal = full_house.approved(**to("block_reward", "6"))
+    full_house.sign_all(proposal)
+    for member in ("rob", "ron", "roy", "rae", "ray", "rex", "ria"):
+        full_house.review(proposal, member, approves=member not in ("rob", "ron", "roy"))
+    assert full_house.status(proposal) == "approved"
+
+    taken = [{"member": m, "role": "reviewer", "holds": False} for m in ("ron", "roy")]
+    done(full_house, type="role_change", payload={"actions": taken})
+    full_house.settle()
+
+    assert full_house.status(proposal) == "queued"
+
+
+# Names that are those of something else
+
+
+MODULE = {"version": "1.0.0", "owner": "bob", "governs": "The beds.", "rollback": "Dig it up."}
+
+
+def added(kind: str, name: str, declaration: dict[str, Any]) -> dict[str, Any]:
+    return {"kind": kind, "name": name, "declaration": declaration}
+
+
+def test_a_module_of_the_same_name_excuses_no_user_of_a_source(full_house):
+    actions = [added("source", "bank", {"description": "Says."}), added("module", "bank", MODULE)]
+    both = done(full_house, type="registry_extension", payload={"actions": actions})
+    full_house.do("members.report_holdings", "cora", source="bank",
+                  holdings=[["tara", "1", "0", "0", "0"]])  # fmt: skip
+
+    undone = undo(full_house, both)
+
+    assert full_house.status(undone) == "failed"
+    assert full_house.column(undone, "failure") == "EXTENSION_IN_USE"
+
+
+def test_a_module_named_as_a_parameter_excuses_no_parameter_of_another_module(full_house):
+    actions = [added("module", "m", MODULE), added("module", "rows", MODULE)]
+    both = done(full_house, type="registry_extension", payload={"actions": actions})
+    rows = {**PARAMETER.payload["declaration"], "module": "m"}
+    done(full_house, type="registry_extension", payload=added("parameter", "rows", rows))
+
+    undone = undo(full_house, both)
+
+    assert full_house.column(undone, "failure") == "EXTENSION_IN_USE"
+
+
+# Hooks that end what they run in
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda session: session.execute(text("COMMIT")),
+        lambda session: session.execute(text("  /* now */ rollback")),
+        lambda session: session.execute(text("SELECT 1; -- and\n commit")),
+        lambda session: session.execute(text("END")),
+        lambda session: session.execute(text("ROLLBACK TO SAVEPOINT sa_savepoint_1")),
+        lambda session: session.get_nested_transaction().commit(),
+        lambda session: session.get_transaction().commit(),
+        lambda session: session.connection().get_transaction().commit(),
+    ],
+    ids=["commit", "rollback", "second statement", "end", "savepoint", "nested", "outer", "below"],
+)
+def test_a_hook_that_ends_its_transaction_fails_and_leaves_nothing(full_house, end):
+    """INV-31: neither its value nor a ledger that does not fold."""
+    key = platform_key(apply=lambda change: end(change.session))
+    full_house.use(catalogue_with(key))
+
+    proposal = carried(full_house, "tara", **to(key.key, 7))
+    while full_house.status(proposal) == "queued":  # what it did to the session costs the attempt
+        due_again(full_house)
+        full_house.settle()
+
+    assert full_house.column(proposal, "failure") in ("HANDLER_FAILED", "ATTEMPTS_USED_UP")
+    assert full_house.sql("SELECT key FROM setting_values WHERE key = %s", key.key) == []
+    rows = full_house.derived_rows()
+    full_house.refold()
+    assert full_house.derived_rows() == rows
+
+
+def test_a_hook_may_have_savepoints_of_its_own(full_house):
+    def apply(change: Change) -> None:
+        with change.session.begin_nested() as inner:
+            change.session.execute(text("SELECT 1"))
+            inner.rollback()
+        with change.session.begin_nested():
+            change.session.execute(text("SELECT 'commit; rollback'"))
+
+    key = platform_key(apply=apply)
+    full_house.use(catalogue_with(key))
+
+    assert full_house.status(carried(full_house, "tara", **to(key.key, 7))) == "executed"
+
+
+# What a preview says
+
+
+def test_a_preview_says_that_the_track_is_another_one_now(full_house):
+    """What is executed fails with that, so the queue says it before."""
+    key = platform_key()
+    full_house.use(catalogue_with(key))
+    proposal = full_house.open("tara", **to(key.key, 7))
+    full_house.approve(proposal)
+    full_house.use(catalogue_with(platform_key(klass=CapabilityClass.PROTOCOL)))
+
+    with transaction(full_house.app) as session:
+        shown = simulate_proposal(session, full_house.catalogue, proposal)
+    assert shown["problem"]["code"] == "TRACK_CHANGED"
+
+
+# Locks of another meaning
+
+
+def test_what_is_declared_while_an_execution_waits_is_executed_with_its_locks(full_house):
+    """INV-32: two proposals on a key that comes back do not both find the value before."""
+    house = full_house
+    colour = {**PARAMETER.payload["declaration"], "klass": "protocol"}
+    first = done(house, type="registry_extension", payload=added("parameter", "colour", colour))
+    proposal = queued(house, "tara", **to("colour", 2))
+    undo(house, first)
+
+    locked, go = threading.Event(), threading.Event()
+
+    def hold_row() -> None:
+        with transaction(house.app) as session:
+            session.execute(
+                text("SELECT FROM proposals WHERE id = :id FOR UPDATE"), {"id": proposal}
+            )
+            locked.set()
+            assert go.wait(30)
+
+    again = queued(house, type="registry_extension", payload=added("parameter", "colour", colour))
+    house.advance_to(house.column(again, "eta"))
+    holder = threading.Thread(target=hold_row)
+    holder.start()
+    assert locked.wait(30)
+    caught: list[BaseException] = []
+
+    def execute_late() -> None:
+        try:
+            with transaction(house.app) as session:
+                hold(session, proposal, CATALOGUE)
+        except BaseException as error:  # noqa: BLE001  # what it is, is what is tested
+            caught.append(error)
+
+    late = threading.Thread(target=execute_late)
+    late.start()
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    until(lambda: house.one(waiting) == 1, 30)
+    assert send(house, again) == ("done", None)
+    go.set()
+    for thread in (holder, late):
+        thread.join()
+
+    assert [type(error) for error in caught] == [Overtaken]
