@@ -696,6 +696,23 @@ def test_a_revived_effect_goes_before_a_later_one_that_waits(platform):
     assert seen == [10, 20]
 
 
+@pytest.mark.usefixtures("one_attempt")
+def test_an_effect_is_not_revived_past_a_later_one_that_may_have_got_through(platform):
+    """INV-29: who gave up on the later one does not know whether the other side had it."""
+
+    def deliver(delivery: Delivery) -> None:
+        raise ConnectionError(f"down, or up with {delivery.after}")
+
+    earlier = given_up(platform, "platform.lock", deliver)
+    later = platform.executed(**to("platform.lock", 20))
+    assert platform.deliver() == 1
+
+    with transaction(platform.app) as session, pytest.raises(Refused, match="EFFECT_NOT_DEAD"):
+        revive(session, earlier)
+    with transaction(platform.app) as session:
+        revive(session, f"{later}/0/apply")
+
+
 # Gates that become complete by somebody's loss of standing
 
 
