@@ -73,8 +73,13 @@ class Attended(House):
             answer = self.answer(command_id)
         return answer
 
+    def settle(self) -> None:
+        """What is to do may be in the hands of whoever works beside."""
+        super().settle()
+        until(lambda: not self.one("SELECT count(*) FROM jobs WHERE state = 'running'"), 60)
+
     def end_voting(self, proposal: str) -> None:
-        """The closing may be in the hands of whoever works beside."""
+        """The same of the closing."""
         super().end_voting(proposal)
         until(lambda: self.status(proposal) != "active", seconds=60)
 

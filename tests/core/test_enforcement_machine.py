@@ -173,6 +173,11 @@ ANYTHING = st.one_of(
 SCENES = ["rolled back", "overtaken", "followed", "set aside", "no gate"]
 INCIDENTS = ["mended", "workers lost", "attempts failed", "held", "broken", "outlasted"]
 
+UNBLOCKED = (
+    "SELECT payload ->> 'proposal_id' FROM jobs"
+    " WHERE kind = 'enforcement.go_on' AND state = 'pending'"
+)
+
 STAGES = {
     "proposal.created": "draft",
     "proposal.activated": "active",
@@ -615,6 +620,18 @@ class Machine(RuleBasedStateMachine):
         if "joint.settle" in kinds:
             self.house.perform("joint.settle")
             self.model.settle()
+        if "enforcement.go_on" in kinds:
+            self.unblock()
+
+    def unblock(self) -> None:
+        """Gates that were completed by whoever lost their standing."""
+        while unblocked := self.house.sql(UNBLOCKED):
+            self.house.perform("enforcement.go_on")
+            for (id_,) in unblocked:
+                proposal = self.model.proposals[id_]
+                if proposal.status == "approved" and self.model.now < proposal.lapses:
+                    self.model.pass_the_gates(proposal)
+                    SEEN["went on: " + proposal.status] += 1
 
     def decide(self, id_: str) -> None:
         expected = self.model.close(id_)
