@@ -8,6 +8,7 @@ joins the register of upgrade targets.
 from __future__ import annotations
 
 import re
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Final, Literal, cast
 
@@ -84,9 +85,9 @@ class Declaration(BaseModel):
         return False
 
     @classmethod
+    @abstractmethod
     def users(cls, session: Session, name: str) -> Sequence[str]:
         """The targets of what has come to depend on it: a value, proposals, reports, extensions."""
-        raise NotImplementedError
 
     def checked(self, name: str) -> dict[str, Any]:
         """The declaration as it is stored. Raises ``ValueError`` when it contradicts itself."""
