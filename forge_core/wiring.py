@@ -154,6 +154,7 @@ for _package in (
     "actions",
     "capabilities",
     "enforcement",
+    "immune",
     "jobs",
     "ledger",
     "members",

@@ -28,6 +28,22 @@ def id_field(key: str) -> BeforeValidator:
     return BeforeValidator(lambda value: require_id(f"payload.{key}", value))
 
 
+def ids_field(key: str, most: int) -> BeforeValidator:
+    """A list of up to ``most`` different identifiers; it is kept sorted."""
+
+    def check(value: object) -> list[str]:
+        if not isinstance(value, list) or len(value) > most:
+            raise Refused(
+                "PAYLOAD_WRONG_TYPE", f"payload.{key} must be a list of at most {most} identifiers"
+            )
+        given = [require_id(f"payload.{key}", one) for one in value]
+        if len(set(given)) != len(given):
+            raise Refused("PAYLOAD_WRONG_TYPE", f"payload.{key} names an identifier twice")
+        return sorted(given)
+
+    return BeforeValidator(check)
+
+
 def text_field(key: str, most: int) -> BeforeValidator:
     """A text of 1 to ``most`` characters."""
     return BeforeValidator(lambda v: require_text(f"payload.{key}", v, least=1, most=most))

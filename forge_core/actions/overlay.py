@@ -10,6 +10,7 @@ from forge_core.actions.fields import (
     NAME_MOST,
     TEXT_MOST,
     id_field,
+    ids_field,
     text_field,
     version_field,
     whole_field,
@@ -25,10 +26,16 @@ from forge_core.members.levels import TrustLevel
 from forge_core.overlays.register import DEREGISTERED, REGISTERED, UPDATED, find, require_overlay
 
 EXECUTION_MS_MOST = 600_000
+RESOURCE_MOST = 2**53 - 1
+PROVIDES_MOST = 50
 
 
 class RegisterOverlay(Action):
-    """Admit a new overlay. ``max_execution_ms`` bounds one of its runs, in milliseconds."""
+    """Admit a new overlay.
+
+    ``max_execution_ms`` (milliseconds), ``max_fuel`` and ``max_memory`` (bytes) bound one of its
+    runs. ``provides`` names what others rely on: of each, one overlay is always left running.
+    """
 
     TEXTS = ("name", "description")
 
@@ -39,6 +46,9 @@ class RegisterOverlay(Action):
     max_execution_ms: Annotated[
         int | None, whole_field("max_execution_ms", 1, EXECUTION_MS_MOST)
     ] = None
+    max_fuel: Annotated[int | None, whole_field("max_fuel", 1, RESOURCE_MOST)] = None
+    max_memory: Annotated[int | None, whole_field("max_memory", 1, RESOURCE_MOST)] = None
+    provides: Annotated[list[str] | None, ids_field("provides", PROVIDES_MOST)] = None
 
 
 class UpdateVersion(Action):

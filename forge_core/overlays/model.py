@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import BigInteger, CheckConstraint
-from sqlalchemy.dialects.postgresql import TIMESTAMP
+from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 from sqlalchemy.orm import Mapped, mapped_column
 
 from forge_core.database import Base, Held
@@ -14,7 +15,7 @@ TIME = TIMESTAMP(timezone=True)
 
 
 class Overlay(Base, held=Held.DERIVED):
-    """A registered overlay as of now."""
+    """A registered overlay as of now; what it ``provides`` are capabilities others rely on."""
 
     __tablename__ = "overlays"
     __table_args__ = (
@@ -31,6 +32,9 @@ class Overlay(Base, held=Held.DERIVED):
     trust: Mapped[str] = mapped_column(server_default="SANDBOX")
     description: Mapped[str | None]
     max_execution_ms: Mapped[int | None] = mapped_column(BigInteger)
+    max_fuel: Mapped[int | None] = mapped_column(BigInteger)
+    max_memory: Mapped[int | None] = mapped_column(BigInteger)
+    provides: Mapped[Any] = mapped_column(JSONB, server_default="[]")
     registered_by: Mapped[str]
     proposal_id: Mapped[str]
     changed_at: Mapped[datetime] = mapped_column(TIME)

@@ -14,9 +14,11 @@ REGISTERED = EntryKind.of(
     "overlay.registered",
     """
     INSERT INTO overlays (id, name, version, status, description, max_execution_ms,
-        registered_by, proposal_id, changed_at)
+        max_fuel, max_memory, provides, registered_by, proposal_id, changed_at)
     SELECT subject, data ->> 'name', data ->> 'version', 'ACTIVE', data ->> 'description',
-        (data ->> 'max_execution_ms')::bigint, actor, data ->> 'proposal', at
+        (data ->> 'max_execution_ms')::bigint, (data ->> 'max_fuel')::bigint,
+        (data ->> 'max_memory')::bigint, coalesce(nullif(data -> 'provides', 'null'), '[]'), actor,
+        data ->> 'proposal', at
     FROM forge_entries(:ids)
     """,
     version=2,
