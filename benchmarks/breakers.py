@@ -14,15 +14,10 @@ from typing import Protocol
 
 from forge_core.immune.containment import Containment, Stage, called, contained, elapsed
 from forge_core.immune.overlay_calls import LAST, Call, Fault, judge_calls
+from forge_core.immune.rulebook import InForce
 
 HALF = Fraction(1, 2)
-TERMS = {
-    "rate": HALF,
-    "least_calls": Fraction(10),
-    "in_a_row": Fraction(10),
-    "slow_rate": HALF,
-    "exhausted_rate": HALF,
-}
+TERMS = InForce.of({}).terms
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
 

@@ -41,6 +41,8 @@ from forge_core.enforcement import (
     review,
     unlocking,
 )
+from forge_core.immune import checking, incidents, pending, recovering, responses, rulebook
+from forge_core.immune import commands as immune_commands
 from forge_core.jobs.kinds import Chore, Derivation, JobKind
 from forge_core.jobs.prune import prune
 from forge_core.ledger import erasure, instance, keys, received, sealing
@@ -55,7 +57,7 @@ from forge_core.members import (
     restrictions,
     roles,
 )
-from forge_core.overlays import register
+from forge_core.overlays import register, standing
 from forge_core.proposals import creation, expiry, opening, queueing, track_values, weights
 from forge_core.treasury import accounts
 from forge_core.treasury import commands as treasury_commands
@@ -70,6 +72,7 @@ CATALOGUE: Final = Catalogue(
             *emergencies.CAPABILITIES,
             *weights.CAPABILITIES,
             *track_values.CAPABILITIES,
+            *rulebook.CAPABILITIES,
         )
     ),
     (
@@ -147,6 +150,13 @@ ENTRY_KINDS: Final[tuple[EntryKind, ...]] = (
     joint.ENDED,
     outbox.DELIVERED,
     outbox.UNDELIVERABLE,
+    standing.CONTAINED,
+    responses.RESPONDED,
+    responses.ENDED,
+    pending.ACTION_OPENED,
+    pending.ACTION_CONFIRMED,
+    incidents.OPENED,
+    incidents.CLOSED,
 )
 
 # The packages' tables are declared by importing them; sorted, so that a key comes before its users.
@@ -200,6 +210,10 @@ COMMANDS: Final[tuple[JobKind, ...]] = (
         together=False,
     ),
     JobKind("joint.cancel", queue="proposals", step=joint.cancel, together=False),
+    *(
+        JobKind(name, queue="immune", step=step, together=False)
+        for name, step in immune_commands.STEPS.items()
+    ),
     JobKind("treasury.deposit", queue="proposals", step=treasury_commands.deposit, together=False),
     *commands.job_kinds(lambda session: additions.with_extensions(session, CATALOGUE).types),
 )
@@ -244,6 +258,8 @@ JOB_KINDS: Final[tuple[JobKind, ...]] = (
         together=False,
     ),
     JobKind("enforcement.go_on", queue="execution", step=review.go_on, together=False),
+    *(JobKind(name, queue="immune", step=step) for name, step in checking.STEPS.items()),
+    JobKind("immune.recover", queue="immune", step=recovering.recover),
     JobKind(
         "features.unlock",
         queue="execution",
@@ -265,4 +281,6 @@ DERIVATIONS: Final[tuple[Derivation, ...]] = (
     tally_check.STALE,
     joint.DUE,
     unlocking.due(CATALOGUE),
+    checking.UNJUDGED,
+    recovering.ELAPSED,
 )

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
 from typing import Final
 
 from forge_core.errors import Refused
@@ -29,6 +36,36 @@ def normalised(address: object) -> str:
     if isinstance(parsed, IPv4Address):
         return str(parsed)
     return str(IPv6Network((parsed, PREFIX), strict=False))
+
+
+class Network:
+    """A network of addresses as they are counted: an IPv6 one is at least a /64."""
+
+    def __init__(self, network: str) -> None:
+        self._network = parse_network(network)
+
+    def holds(self, address: str) -> bool:
+        """Whether a `normalised` address is in it."""
+        counted = ip_network(address)
+        within = self._network
+        if isinstance(counted, IPv4Network) and isinstance(within, IPv4Network):
+            return counted.subnet_of(within)
+        if isinstance(counted, IPv6Network) and isinstance(within, IPv6Network):
+            return counted.subnet_of(within)
+        return False
+
+
+def parse_network(network: object) -> IPv4Network | IPv6Network:
+    """An address or a network in CIDR notation. Raises ``Refused`` ADDRESS_INVALID."""
+    if not isinstance(network, str) or len(network) > _LONGEST + 4 or "%" in network:
+        raise _invalid(network)
+    try:
+        parsed = ip_network(network)
+    except ValueError as error:
+        raise _invalid(network) from error
+    if isinstance(parsed, IPv6Network) and parsed.prefixlen > PREFIX:
+        return parsed.supernet(new_prefix=PREFIX)
+    return parsed
 
 
 def _invalid(address: object) -> Refused:

@@ -11,6 +11,7 @@ from forge_core.immune.finding import (
     Finding,
     Measures,
     Rule,
+    RuleTerms,
     Seen,
     Severity,
     Subject,
@@ -63,7 +64,7 @@ RIGHT_GUESS = Rule("auth.right_guess", 1, _right_guess)
 
 
 def judge_attempts(
-    address: str, attempts: Sequence[Attempt], new: Collection[str], terms: Terms
+    address: str, attempts: Sequence[Attempt], new: Collection[str], terms: RuleTerms
 ) -> list[Finding]:
     """What the ``new`` attempts from one address give rise to: of each rule the first finding.
 

@@ -36,7 +36,7 @@ class Containment:
     """Where an overlay stands since ``since``.
 
     ``until``: when a quarantine ends. ``doublings`` and ``failed_probations`` are its past, which
-    health since the last release makes forgotten step by step.
+    health since the last release makes forgotten step by step. ``response``: what brought it there.
     """
 
     stage: Stage
@@ -45,6 +45,7 @@ class Containment:
     doublings: int = 0
     failed_probations: int = 0
     canaries: Canaries | None = None
+    response: str = ""
 
     def admits(self) -> bool:
         """Whether one more call is let through now: of a probation, the canaries only."""
@@ -91,7 +92,7 @@ def released(state: Containment, now: datetime) -> Containment:
     """By a person: active again, with nothing held against it."""
     if state.stage is Stage.ACTIVE:
         return state
-    return Containment(Stage.ACTIVE, now)
+    return Containment(Stage.ACTIVE, now, response=state.response)
 
 
 def held(state: Containment, now: datetime) -> Containment:

@@ -11,6 +11,7 @@ from forge_core.immune.finding import (
     Finding,
     Measures,
     Rule,
+    RuleTerms,
     Seen,
     Severity,
     Subject,
@@ -55,7 +56,7 @@ NEW_ACCOUNTS = Rule("votes.new_accounts", 1, _new_accounts)
 
 
 def judge_burst(
-    proposal: str, a_minute: Sequence[int], since: datetime, terms: Terms
+    proposal: str, a_minute: Sequence[int], since: datetime, terms: RuleTerms
 ) -> Finding | None:
     """Whether the last of these minutes, which began at ``since``, saw far more than the others."""
     if not a_minute:
@@ -66,7 +67,7 @@ def judge_burst(
     return BURST.find(Subject("proposal", proposal), seen, terms)
 
 
-def judge_new_accounts(proposal: str, casts: Sequence[Cast], terms: Terms) -> list[Finding]:
+def judge_new_accounts(proposal: str, casts: Sequence[Cast], terms: RuleTerms) -> list[Finding]:
     """Of each side, whether it is mostly new members who voted for it."""
     found = []
     for side in sorted({cast.choice for cast in casts}):

@@ -27,6 +27,7 @@ from pydantic_core import from_json
 from forge_core.clock import parse_moment
 from forge_core.errors import Refused
 from forge_core.immune.addresses import normalised
+from forge_core.immune.finding import Subject
 from forge_core.immune.overlay_calls import Fault
 from forge_core.text import shown
 
@@ -134,12 +135,20 @@ class OverlayInvoked(_Event):
     type: Literal["overlay.invoked"]
     data: Invoked
 
+    @property
+    def subject(self) -> Subject:
+        return Subject("overlay", self.data.overlay)
+
 
 class OverlayChanged(_Event):
     """CloudEvents about an overlay's life in the runtime."""
 
     type: Literal["overlay.registered", "overlay.activated", "overlay.stopped"]
     data: LifecycleChange
+
+    @property
+    def subject(self) -> Subject:
+        return Subject("overlay", self.data.overlay)
 
 
 class AuthAttempted(_Event):
@@ -148,12 +157,20 @@ class AuthAttempted(_Event):
     type: Literal["auth.attempted"]
     data: Attempted
 
+    @property
+    def subject(self) -> Subject:
+        return Subject("address", self.data.ip)
+
 
 class ApiRequestWindow(_Event):
     """CloudEvent ``api.request_window``."""
 
     type: Literal["api.request_window"]
     data: RequestWindow
+
+    @property
+    def subject(self) -> Subject:
+        return Subject("member", self.data.member)
 
 
 class DataDownloaded(_Event):
@@ -162,12 +179,20 @@ class DataDownloaded(_Event):
     type: Literal["data.downloaded"]
     data: Downloaded
 
+    @property
+    def subject(self) -> Subject:
+        return Subject("member", self.data.member)
+
 
 class ResourceSampled(_Event):
     """CloudEvent ``resource.sampled``."""
 
     type: Literal["resource.sampled"]
     data: Sampled
+
+    @property
+    def subject(self) -> Subject:
+        return Subject("host", self.data.host)
 
 
 RuntimeEvent = (

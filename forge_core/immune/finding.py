@@ -20,6 +20,8 @@ from forge_core.exact import parse_decimal, to_decimal_string
 
 Terms = Mapping[str, Fraction]
 Measures = Mapping[str, int]
+RuleTerms = Mapping[str, Terms]
+"""The terms of each rule that is not switched off, by its name."""
 
 SAMPLES_MOST = 5
 
@@ -58,8 +60,11 @@ class Rule:
     version: int
     judge: Callable[[Measures, Terms], Verdict | None]
 
-    def find(self, subject: Subject, seen: Seen, terms: Terms) -> Finding | None:
-        """Apply the rule to what was seen of one subject."""
+    def find(self, subject: Subject, seen: Seen, given: RuleTerms) -> Finding | None:
+        """Apply the rule to what was seen of one subject; None too where it is switched off."""
+        terms = given.get(self.name)
+        if terms is None:
+            return None
         verdict = self.judge(seen.measures, terms)
         if verdict is None:
             return None

@@ -10,6 +10,7 @@ from forge_core.immune.finding import (
     Finding,
     Measures,
     Rule,
+    RuleTerms,
     Seen,
     Severity,
     Subject,
@@ -37,9 +38,14 @@ def _running_out(measures: Measures, terms: Terms) -> Verdict | None:
 RUNNING_OUT = Rule("host.running_out", 1, _running_out)
 
 
+def thousandths(percent: float) -> int:
+    """A share in percent as a whole number that evidence carries exactly."""
+    return round(percent * THOUSAND / 100)
+
+
 def judge_sample(
-    host: str, memory: float, disk: float, at: datetime, terms: Terms
+    host: str, memory: float, disk: float, at: datetime, terms: RuleTerms
 ) -> Finding | None:
     """``memory`` and ``disk`` in percent, as they were sampled."""
-    measures = {"memory": round(memory * 10), "disk": round(disk * 10)}
+    measures = {"memory": thousandths(memory), "disk": thousandths(disk)}
     return RUNNING_OUT.find(Subject("host", host), Seen(measures, at, at), terms)

@@ -93,12 +93,12 @@ def block_until(now: datetime, blocks_before: int, present: datetime | None) -> 
     return until if present is None else max(until, present)
 
 
-def within_blast_radius(active: int, contained: int) -> bool:
+def within_blast_radius(active: int, contained: int, share: Fraction = BLAST) -> bool:
     """Whether one more of the ``active`` overlays may be contained automatically.
 
     A fifth of them, and at least one: what fails beyond that is no fault of single overlays.
     """
-    return contained + 1 <= max(1, int(active * BLAST))
+    return contained + 1 <= max(1, int(active * share))
 
 
 def _doubled(base: timedelta, times: int, most: timedelta) -> timedelta:

@@ -6,7 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, Integer, Sequence, text
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, Sequence, text
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -174,31 +174,13 @@ class ResponseRow(Base, held=Held.DERIVED):
     rung: Mapped[str]
     rule: Mapped[str | None]
     evidence: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    why: Mapped[str | None]
     reason: Mapped[str | None]
     imposed_by: Mapped[str]
     began_at: Mapped[datetime] = mapped_column(TIME)
     until_at: Mapped[datetime | None] = mapped_column(TIME)
     ended_at: Mapped[datetime | None] = mapped_column(TIME)
     ended_by: Mapped[str | None]
-
-
-class ContainmentRow(Base, held=Held.DERIVED):
-    """Where an overlay stands; one that was never contained has no row."""
-
-    __tablename__ = "containments"
-    __table_args__ = (
-        CheckConstraint("stage IN ('active', 'quarantined', 'probation', 'held')", name="stage"),
-        CheckConstraint("(stage = 'quarantined') = (until_at IS NOT NULL)", name="until"),
-        Index("containments_stage_ix", "stage", postgresql_where=text("stage <> 'active'")),
-    )
-
-    overlay: Mapped[str] = mapped_column(primary_key=True)
-    stage: Mapped[str]
-    since: Mapped[datetime] = mapped_column(TIME)
-    until_at: Mapped[datetime | None] = mapped_column(TIME)
-    doublings: Mapped[int] = mapped_column(Integer)
-    failed_probations: Mapped[int] = mapped_column(Integer)
-    response_id: Mapped[str]
 
 
 class PendingAction(Base, held=Held.DERIVED):

@@ -11,12 +11,14 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from fractions import Fraction
 from typing import Final
 
 from forge_core.immune.finding import (
     Finding,
     Measures,
     Rule,
+    RuleTerms,
     Seen,
     Severity,
     Subject,
@@ -53,6 +55,44 @@ class Call:
     def counts(self) -> bool:
         """Whether it says anything about the overlay."""
         return self.success or self.fault is Fault.OVERLAY
+
+
+NEAR: Final = Fraction(9, 10)
+"""From this share of a limit on a call counts as exhausting it."""
+TIMES_USUAL: Final = 3
+SLOWER_LEAST_MS: Final = 100
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an overlay's manifest allows one call, and how long its calls usually take."""
+
+    execution_ms: int | None = None
+    fuel: int | None = None
+    memory: int | None = None
+    usual_ms: int | None = None
+
+    def is_slow(self, execution_ms: int) -> bool:
+        """Longer than the manifest allows, or than three times as long as usual."""
+        if self.execution_ms is not None and execution_ms > self.execution_ms:
+            return True
+        usual = self.usual_ms
+        if usual is None:
+            return False
+        return execution_ms > max(TIMES_USUAL * usual, usual + SLOWER_LEAST_MS)
+
+    def is_near(self, execution_ms: int, fuel: int, memory: int) -> bool:
+        """Whether a call came near a limit of the manifest; one beyond its time is slow instead."""
+        if self.execution_ms is not None and execution_ms > self.execution_ms:
+            execution_ms = 0
+        return any(
+            limit is not None and used >= NEAR * limit
+            for used, limit in (
+                (execution_ms, self.execution_ms),
+                (fuel, self.fuel),
+                (memory, self.memory),
+            )
+        )
 
 
 def _failure_rate(measures: Measures, terms: Terms) -> Verdict | None:
@@ -98,7 +138,7 @@ EXHAUSTION = Rule("overlay.exhaustion", 1, _exhaustion)
 
 
 def judge_calls(
-    overlay: str, calls: Sequence[Call], new: Collection[str], terms: Terms
+    overlay: str, calls: Sequence[Call], new: Collection[str], terms: RuleTerms
 ) -> list[Finding]:
     """What the ``new`` calls give rise to: of each rule the first finding.
 

@@ -12,6 +12,7 @@ from forge_core.immune.finding import (
     Finding,
     Measures,
     Rule,
+    RuleTerms,
     Seen,
     Severity,
     Subject,
@@ -68,14 +69,17 @@ SILENCE = Rule("overlay.silence", 1, _silence)
 
 
 def judge_peers(
-    calls: Mapping[str, tuple[int, int]], since: datetime, until: datetime, terms: Terms
+    calls: Mapping[str, tuple[int, int]], since: datetime, until: datetime, terms: RuleTerms
 ) -> list[Finding]:
     """Overlays that fail far more than the others; ``calls``: (all, failed) of each, by id.
 
     The median and the median deviation from it are not moved by the outliers themselves, as a mean
     and a standard deviation are.
     """
-    least = max(terms["least_calls"], Fraction(1))
+    own = terms.get(OUTLIER.name)
+    if own is None:
+        return []
+    least = max(own["least_calls"], Fraction(1))
     enough = {id_: MILLION * failed // of for id_, (of, failed) in calls.items() if of >= least}
     found = []
     for id_, rate in sorted(enough.items()):
@@ -102,7 +106,7 @@ def judge_peers(
 
 
 def judge_quarantines(
-    overlay: str, began_at: Sequence[datetime], now: datetime, terms: Terms
+    overlay: str, began_at: Sequence[datetime], now: datetime, terms: RuleTerms
 ) -> Finding | None:
     """Whether it was quarantined too often within a day."""
     recent = sorted(at for at in began_at if now - at <= FLAPPING)
@@ -113,7 +117,7 @@ def judge_quarantines(
 
 
 def judge_silence(
-    overlay: str, usual: Fraction, since: datetime, until: datetime, terms: Terms
+    overlay: str, usual: Fraction, since: datetime, until: datetime, terms: RuleTerms
 ) -> Finding | None:
     """``usual``: calls a minute at other times; there was none between ``since`` and ``until``."""
     minutes = max((until - since) // timedelta(minutes=1), 0)

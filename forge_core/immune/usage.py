@@ -13,6 +13,7 @@ from forge_core.immune.finding import (
     Finding,
     Measures,
     Rule,
+    RuleTerms,
     Seen,
     Severity,
     Subject,
@@ -62,13 +63,14 @@ RATE_ABUSE = Rule("usage.rate_abuse", 1, _rate_abuse)
 HOARDING = Rule("usage.hoarding", 1, _hoarding)
 
 
-def judge_minutes(member: str, minutes: Sequence[Minute], terms: Terms) -> Finding | None:
+def judge_minutes(member: str, minutes: Sequence[Minute], terms: RuleTerms) -> Finding | None:
     """Whether the last five minutes, gaps among them, are used up to the limit too often."""
-    if not minutes:
+    own = terms.get(RATE_ABUSE.name)
+    if not minutes or own is None:
         return None
     until = max(minutes).at
     recent = [one for one in sorted(minutes) if until - one.at < LAST * MINUTE]
-    full = [one for one in recent if one.used + one.refused >= terms["full"] * one.limit]
+    full = [one for one in recent if one.used + one.refused >= own["full"] * one.limit]
     seen = Seen(
         measures={
             "minutes": LAST,
@@ -98,7 +100,7 @@ def may_be_hoarding(estimate: int, usual: int, terms: Terms) -> bool:
 
 
 def judge_downloads(
-    member: str, items: int, usual: int, until: datetime, terms: Terms
+    member: str, items: int, usual: int, until: datetime, terms: RuleTerms
 ) -> Finding | None:
     """``items``: an exact count of different ones in the hour before ``until``."""
     seen = Seen({"items": items, "usual": usual}, until - HOUR, until)

@@ -22,7 +22,8 @@ class JobRow(Base, held=Held.OPERATIONAL):
 
     ``once`` keys are unique over all states, the others (coalescing) over pending rows only.
     ``attempt`` only grows (it is the fence); a person who revives a dead row has its attempts
-    ``forgiven``. ``lost`` counts the leases that ran out.
+    ``forgiven``. ``lost`` counts the leases that ran out. ``brief`` rows
+    leave soon after they are done.
     """
 
     __tablename__ = "jobs"
@@ -39,6 +40,11 @@ class JobRow(Base, held=Held.OPERATIONAL):
         Index("jobs_claimable_ix", "kind", "id", postgresql_where=text("state = 'pending'")),
         Index("jobs_running_ix", "lease_until", postgresql_where=text("state = 'running'")),
         Index("jobs_dead_ix", "key", postgresql_where=text("state = 'dead'")),
+        Index(
+            "jobs_brief_ix",
+            "finished_at",
+            postgresql_where=text("brief AND finished_at IS NOT NULL"),
+        ),
         Index("jobs_finished_ix", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),
     )
 
@@ -46,6 +52,7 @@ class JobRow(Base, held=Held.OPERATIONAL):
     kind: Mapped[str]
     key: Mapped[str]
     once: Mapped[bool]
+    brief: Mapped[bool] = mapped_column(server_default="false")
     payload: Mapped[dict[str, Any]] = mapped_column(JSONB)
     actor: Mapped[str]
     issuer: Mapped[str | None]

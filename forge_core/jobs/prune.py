@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
@@ -9,20 +11,24 @@ from forge_core.database import run
 
 LIMIT = 5_000
 KEEP_DAYS = 30
+KEEP_BRIEFLY = timedelta(hours=1)
+"""Jobs of which there are many, and which nobody asks about later."""
 KEEP_DEAD_LETTERS = 1_000
 
 # Dead rows stay until a person has looked at them: a dead row counts as present.
-_JOBS = text("""
+_DELETE = """
     DELETE FROM jobs WHERE id IN (
         SELECT id FROM jobs
-        WHERE finished_at < clock_timestamp() - make_interval(days => :days)
+        WHERE {which} AND finished_at < clock_timestamp() - CAST(:age AS interval)
             AND state <> 'dead'
         ORDER BY finished_at
         LIMIT :limit
         FOR UPDATE SKIP LOCKED
     )
     RETURNING id
-""")
+"""
+_JOBS = text(_DELETE.format(which="true"))
+_BRIEF = text(_DELETE.format(which="brief"))
 
 _DEAD_LETTERS = text("""
     DELETE FROM dead_letters
@@ -31,10 +37,13 @@ _DEAD_LETTERS = text("""
 
 
 def prune(session: Session) -> bool:
-    """Delete one bounded piece; True while more is left. Running it twice is harmless."""
-    pruned = run(session, _JOBS, days=KEEP_DAYS, limit=LIMIT)
+    """Delete bounded pieces; True while more is left. Running it twice is harmless."""
+    pruned = (
+        run(session, _JOBS, age=timedelta(days=KEEP_DAYS), limit=LIMIT),
+        run(session, _BRIEF, age=KEEP_BRIEFLY, limit=LIMIT),
+    )
     bound_dead_letters(session)
-    return len(pruned) == LIMIT
+    return any(len(piece) == LIMIT for piece in pruned)
 
 
 def bound_dead_letters(session: Session) -> None:

@@ -18,20 +18,24 @@ HOUSE = "system"
 
 @dataclass(frozen=True)
 class NewJob:
-    """Work to record. ``once`` keys are unique for ever, the others among pending rows only."""
+    """Work to record. ``once`` keys are unique for ever, the others among pending rows only.
+
+    ``brief`` rows leave an hour after they are done, the others after a month.
+    """
 
     kind: str
     key: str
     payload: Mapping[str, Any] = field(default_factory=dict)
     actor: str = HOUSE
     once: bool = True
+    brief: bool = False
 
 
 _INSERT = text("""
-    INSERT INTO jobs (kind, key, once, payload, actor)
-    SELECT kind, key, once, payload, actor
+    INSERT INTO jobs (kind, key, once, brief, payload, actor)
+    SELECT kind, key, once, brief, payload, actor
     FROM json_to_recordset(CAST(:rows AS json))
-        AS given (kind text, key text, once boolean, payload jsonb, actor text)
+        AS given (kind text, key text, once boolean, brief boolean, payload jsonb, actor text)
     ORDER BY key
     ON CONFLICT DO NOTHING
     RETURNING kind
@@ -50,6 +54,7 @@ def enqueue(session: Session, jobs: Sequence[NewJob]) -> None:
             "kind": job.kind,
             "key": job.key,
             "once": job.once,
+            "brief": job.brief,
             "payload": job.payload,
             "actor": job.actor,
         }

@@ -37,6 +37,7 @@ CLIENT_FUNCTIONS = {
     "forge_own_ballots",
     "forge_receive_commands",
     "forge_setting",
+    "forge_leases",
 }
 
 _COLUMNS = """
@@ -173,9 +174,12 @@ def test_functions_of_the_owner_look_into_temporary_tables_last(shared):
         " WHERE pronamespace = 'public'::regnamespace AND prosecdef"
     )
 
-    assert {name for name, _ in paths} == CLIENT_FUNCTIONS | {"forge_await_sealing"}
+    assert {name for name, _ in paths} == CLIENT_FUNCTIONS | {
+        "forge_await_sealing",
+        "forge_roll_events",
+    }
     for name, path in paths:
-        assert re.search(r"search_path=pg_catalog, public, pg_temp$", path or ""), name
+        assert re.search(r"search_path=pg_catalog, public, pg_temp\b", path or ""), name
 
 
 def test_a_client_cannot_vote_with_members_it_made_up(house):

@@ -20,7 +20,8 @@ from forge_core.immune.finding import judged_again
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
-TERMS = {"failures": Fraction(10), "members": Fraction(10), "failures_before": Fraction(5)}
+NUMBERS = {"failures": Fraction(10), "members": Fraction(10), "failures_before": Fraction(5)}
+TERMS = {rule.name: NUMBERS for rule in (GUESSING, SPRAYING, RIGHT_GUESS)}
 RULES = {rule.name: rule for rule in (GUESSING, SPRAYING, RIGHT_GUESS)}
 GUESSED = "auth.guessing"
 

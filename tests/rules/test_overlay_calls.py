@@ -24,13 +24,14 @@ from forge_core.immune.overlay_calls import (
 START = datetime(2026, 11, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 HALF = Fraction(1, 2)
-TERMS = {
+NUMBERS = {
     "rate": HALF,
     "least_calls": Fraction(10),
     "in_a_row": Fraction(10),
     "slow_rate": HALF,
     "exhausted_rate": HALF,
 }
+TERMS = {rule.name: NUMBERS for rule in (FAILURE_RATE, FAILURES_IN_A_ROW, SLOW_CALLS, EXHAUSTION)}
 RULES = {rule.name: rule for rule in (FAILURE_RATE, FAILURES_IN_A_ROW, SLOW_CALLS, EXHAUSTION)}
 
 

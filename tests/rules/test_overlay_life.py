@@ -23,7 +23,7 @@ from forge_core.immune.overlay_life import (
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
-TERMS = {
+NUMBERS = {
     "least_calls": Fraction(50),
     "least_peers": Fraction(5),
     "deviations": Fraction(7, 2),
@@ -38,6 +38,7 @@ TERMS = {
     "least_new": Fraction(5),
     "new_share": Fraction(1, 2),
 }
+TERMS = {rule.name: NUMBERS for rule in (OUTLIER, FLAPS, SILENCE, RUNNING_OUT, BURST, NEW_ACCOUNTS)}
 RULES = {rule.name: rule for rule in (OUTLIER, FLAPS, SILENCE, RUNNING_OUT, BURST, NEW_ACCOUNTS)}
 
 

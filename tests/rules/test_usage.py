@@ -21,12 +21,13 @@ from forge_core.immune.usage import (
 )
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
-TERMS = {
+NUMBERS = {
     "full": Fraction(9, 10),
     "full_minutes": Fraction(3),
     "floor": Fraction(100),
     "times_usual": Fraction(5),
 }
+TERMS = {rule.name: NUMBERS for rule in (HOARDING, RATE_ABUSE)}
 
 
 def minute(number, used, *, limit=100, refused=0):
@@ -85,7 +86,7 @@ def test_an_estimate_within_its_error_misses_nobody(items, usual, error):
     """HyperLogLog's figure, up to 2.43 % off, nominates everybody whom the count would convict."""
     estimate = items + items * error // 10_000
     if judge_downloads("ada", items, usual, START, TERMS) is not None:
-        assert may_be_hoarding(estimate, usual, TERMS)
+        assert may_be_hoarding(estimate, usual, NUMBERS)
 
 
 @given(st.lists(st.integers(0, 200), min_size=5, max_size=5), st.integers(0, 1_000))

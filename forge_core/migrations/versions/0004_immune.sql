@@ -111,6 +111,7 @@ CREATE TABLE immune_responses (
     rung TEXT NOT NULL,
     rule TEXT,
     evidence JSONB,
+    why TEXT,
     reason TEXT,
     imposed_by TEXT NOT NULL,
     began_at timestamptz NOT NULL,
@@ -178,9 +179,15 @@ CREATE TABLE incidents (
 CREATE UNIQUE INDEX incidents_open_key ON incidents (kind, subject) WHERE closed_at IS NULL;
 
 ALTER TABLE overlays
+    DROP CONSTRAINT overlays_status_check,
+    ADD CONSTRAINT overlays_status_check CHECK (status IN ('ACTIVE', 'RETIRED')),
     ADD COLUMN max_fuel BIGINT,
     ADD COLUMN max_memory BIGINT,
     ADD COLUMN provides JSONB DEFAULT '[]' NOT NULL;
+
+-- Rows of which there are many, and which nobody asks about later.
+ALTER TABLE jobs ADD COLUMN brief BOOLEAN DEFAULT false NOT NULL;
+CREATE INDEX jobs_brief_ix ON jobs (finished_at) WHERE brief AND finished_at IS NOT NULL;
 
 -- Whoever drew the greater number looked later (see forge_workers.leases).
 CREATE SEQUENCE immune_mirror;
@@ -239,6 +246,10 @@ AS $$
     UNION ALL
     SELECT 'overlay', overlay, stage, NULL, since
     FROM public.containments WHERE stage <> 'active'
+    UNION ALL
+    SELECT 'overlay', overlays.id, 'retired', NULL, changed_at
+    FROM public.overlays LEFT JOIN public.containments ON overlay = overlays.id
+    WHERE status = 'RETIRED' AND coalesce(stage, 'active') = 'active'
     UNION ALL
     SELECT 'overlay', response.subject, 'throttled', max(response.until_at),
         min(response.began_at)

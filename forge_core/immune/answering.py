@@ -1,0 +1,219 @@
+"""From a finding to a response: one at a time, under one lock, in the transaction of the check.
+
+The lock is what makes two workers give one response, and what holds the blast radius whatever they
+interleave: everything that an answer depends on is read after it is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import structlog
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from forge_core.clock import forge_now
+from forge_core.immune.answer import Answer, Circumstances, Why, answer_to
+from forge_core.immune.containing import contain, state_of
+from forge_core.immune.containment import Stage
+from forge_core.immune.finding import Finding, Subject
+from forge_core.immune.incidents import open_one, paused_until
+from forge_core.immune.ladder import block_until, within_blast_radius
+from forge_core.immune.overlay_life import judge_quarantines
+from forge_core.immune.pending import open_action
+from forge_core.immune.responses import (
+    MEMORY,
+    Response,
+    began,
+    exists,
+    filed,
+    in_force,
+    last_block_ends,
+    real_now,
+    response_id,
+    tell,
+)
+from forge_core.immune.rulebook import GOVERNED, InForce, Rung
+from forge_core.immune.settings import in_force as rules_in_force
+from forge_core.jobs.record import HOUSE
+from forge_core.ledger.entries import append
+from forge_core.locks import lock_name
+from forge_core.members.electorate import members_now
+from forge_core.members.levels import TrustLevel
+from forge_core.members.restrictions import restrict
+
+log = structlog.get_logger(__name__)
+
+LOCK: Final = "immune"
+HOUR: Final = timedelta(hours=1)
+DAY: Final = timedelta(hours=24)
+
+_FOUNDED = text("SELECT EXISTS (SELECT FROM instance)")
+_OVERLAY = text("SELECT trust, status FROM overlays WHERE id = :id")
+_ACTIVE = text("SELECT count(*) FROM overlays WHERE status = 'ACTIVE'")
+_CONTAINED = text("""
+    SELECT count(*) FROM overlays
+    WHERE status = 'ACTIVE' AND (
+        EXISTS (SELECT FROM containments WHERE overlay = overlays.id AND stage <> 'active')
+        OR EXISTS (
+            SELECT FROM immune_responses AS response
+            WHERE response.subject = overlays.id AND response.subject_kind = 'overlay'
+                AND rung = 'throttle' AND ended_at IS NULL AND until_at > clock_timestamp()
+        )
+    )
+""")
+# A capability of this overlay's that no other active one, whose calls are let through, provides.
+_LAST_OF = text("""
+    SELECT capability FROM overlays, jsonb_array_elements_text(provides) AS capability
+    WHERE overlays.id = :id AND NOT EXISTS (
+        SELECT FROM overlays AS other
+        LEFT JOIN containments ON containments.overlay = other.id
+        WHERE other.id <> :id AND other.status = 'ACTIVE' AND other.provides ? capability
+            AND coalesce(stage, 'active') = 'active'
+    )
+    LIMIT 1
+""")
+
+
+def lock_immune(session: Session) -> None:
+    """Whoever changes what the immune system does, or who is contained, holds this."""
+    lock_name(session, LOCK)
+
+
+def answer_all(session: Session, findings: Sequence[Finding]) -> None:
+    """Answer findings in order.
+
+    Running it twice is safe: a finding that was answered is not answered again, and neither is one
+    about somebody whom a response as high as its own already holds.
+    """
+    if not findings or not session.execute(_FOUNDED).scalar_one():
+        return
+    lock_immune(session)
+    rules = rules_in_force(session)
+    for finding in findings:
+        _answer(session, finding, rules)
+
+
+def _answer(session: Session, finding: Finding, rules: InForce) -> None:
+    now = real_now(session)
+    floor = counts_from(session, finding.subject)
+    if floor is not None and finding.since <= floor:
+        return  # somebody was quicker; what came before their response counts no more
+    held = in_force(session, finding.subject)
+    if any(Rung(row.rung).height >= Rung.QUARANTINE.height for row in held):
+        return
+    finding = _or_flapping(session, finding, rules, now)
+    rule = GOVERNED[finding.rule]
+    answer = answer_to(rule, _circumstances(session, finding, rules, now))
+    if answer.why is Why.UNKNOWN:
+        # Whoever may publish could fill the ledger with names that there are none of.
+        log.warning("immune.unknown", rule=finding.rule, kind=finding.subject.kind)
+        return
+    id_ = response_id(finding.id, answer.rung)
+    if exists(session, id_) or any(_covers(row, finding, answer) for row in held):
+        return
+    _carry_out(session, finding, answer, id_, now)
+    if answer.pending is not None:
+        open_action(session, finding.subject, answer.pending, id_)
+    if answer.is_systemic:
+        details = {"subject": finding.subject.id, "rule": finding.rule, "response": id_}
+        open_one(session, "systemic", "overlays", details, pauses_until=now + rules.pause)
+
+
+def counts_from(session: Session, subject: Subject) -> datetime | None:
+    """From when on events about the subject count: after its last release, or its last block."""
+    if subject.kind == "overlay":
+        state = state_of(session, subject.id)
+        return state.since if state.response and state.stage is Stage.ACTIVE else None
+    if subject.kind == "address":
+        return last_block_ends(session, subject.id)
+    return None
+
+
+def _covers(row: Any, finding: Finding, answer: Answer) -> bool:
+    """Whether a response in force says as much; one that touches nobody covers its own matter."""
+    if not answer.rung.touches and _matter(row.rule) != _matter(finding.rule):
+        return False
+    return Rung(row.rung).height >= answer.rung.height
+
+
+def _matter(rule: str | None) -> str | None:
+    governed = GOVERNED.get(rule or "")
+    return None if governed is None else governed.matter
+
+
+def _or_flapping(session: Session, finding: Finding, rules: InForce, now: datetime) -> Finding:
+    """The finding, or that its subject is quarantined again and again."""
+    if Rung.QUARANTINE not in GOVERNED[finding.rule].ladder:
+        return finding
+    began_at = [*began(session, finding.subject, DAY, rung=Rung.QUARANTINE), now]
+    return judge_quarantines(finding.subject.id, began_at, now, rules.terms) or finding
+
+
+def _circumstances(
+    session: Session, finding: Finding, rules: InForce, now: datetime
+) -> Circumstances:
+    subject = finding.subject
+    given = Circumstances(
+        mode=rules.mode(finding.rule),
+        earlier=len(began(session, subject, HOUR, rule=finding.rule)),
+        allowed=rules.allows(subject, now),
+        paused=paused_until(session) is not None,
+    )
+    if subject.kind == "overlay":
+        row = session.execute(_OVERLAY, {"id": subject.id}).one_or_none()
+        if row is None or row.status != "ACTIVE":
+            return replace(given, known=False)
+        active, contained = (session.execute(query).scalar_one() for query in (_ACTIVE, _CONTAINED))
+        last = session.execute(_LAST_OF, {"id": subject.id}).scalar_one_or_none()
+        return replace(
+            given,
+            core=row.trust == TrustLevel.CORE,
+            last_provider=last is not None,
+            within_blast_radius=within_blast_radius(active, contained, rules.blast_share),
+        )
+    if subject.kind == "member":
+        member = members_now(session, [subject.id]).get(subject.id)
+        if member is None:
+            return replace(given, known=False)
+        return replace(given, core=member.level is TrustLevel.CORE)
+    return given
+
+
+def _carry_out(session: Session, finding: Finding, answer: Answer, id_: str, now: datetime) -> None:
+    subject, rung = finding.subject, answer.rung
+    response = Response(
+        id_,
+        subject.kind,
+        str(filed(session, subject, new=True)),
+        rung,
+        now,
+        now + GOVERNED[finding.rule].lasts,
+        finding.evidence(),
+        why=answer.why.value,
+    )
+    at = forge_now(session)
+    if rung in (Rung.QUARANTINE, Rung.HOLD):
+        append(session, [replace(response, until=None).entry(at=at, actor=HOUSE)])
+        contain(session, subject.id, rung, id_, actor=HOUSE, now=now)
+    elif rung is Rung.BLOCK:
+        earlier = len(began(session, subject, MEMORY, rung=Rung.BLOCK))
+        until = block_until(now, earlier, last_block_ends(session, subject.id))
+        append(session, [replace(response, until=until).entry(at=at, actor=HOUSE)])
+    else:
+        append(session, [response.entry(at=at, actor=HOUSE)])
+    if rung is Rung.RESTRICT:
+        restrict(
+            session,
+            subject.id,
+            actor=HOUSE,
+            reason=f"{finding.rule}: {finding.verdict.says}",
+            lasting=GOVERNED[finding.rule].lasts,
+            at=at,
+            command=None,
+        )
+    if rung.touches:
+        tell(session)

@@ -1,0 +1,276 @@
+"""The checks: what was noted about a subject is taken away, judged from the rows, and answered.
+
+Windows only nominate. A check reads the events themselves, from the earliest one that was noted,
+so that neither what is kept in memory nor how events were batched has any say in a verdict.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.engine import Row
+from sqlalchemy.orm import Session
+
+from forge_core.database import run
+from forge_core.immune.answering import answer_all, counts_from
+from forge_core.immune.attempts import LONG_AGE, Attempt, judge_attempts
+from forge_core.immune.containing import states_of
+from forge_core.immune.containment import Stage
+from forge_core.immune.finding import Finding, Severity, Subject
+from forge_core.immune.hosts import judge_sample
+from forge_core.immune.overlay_calls import AGE, LAST, Call, Fault, judge_calls
+from forge_core.immune.recording import CHECKS
+from forge_core.immune.recovering import go_on
+from forge_core.immune.responses import in_force as responses_in_force
+from forge_core.immune.rulebook import InForce, Rung
+from forge_core.immune.settings import in_force
+from forge_core.immune.usage import (
+    HOUR,
+    MINUTE,
+    Minute,
+    judge_downloads,
+    judge_minutes,
+    usual_items,
+)
+from forge_core.immune.usage import (
+    LAST as LAST_MINUTES,
+)
+from forge_core.jobs.kinds import Derivation, Job, Outcome
+
+MOST = 5_000
+"""Events about one subject that one check looks at; what is left is for the next one."""
+PAST = timedelta(days=8)
+
+# Rows that another check has just taken are passed over.
+_TAKE = text("""
+    DELETE FROM runtime_unjudged
+    WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM runtime_unjudged
+        WHERE subject_kind = :kind AND subject = ANY(:subjects)
+        FOR UPDATE SKIP LOCKED
+    ))
+    RETURNING subject, at
+""")
+_NOTE = text("""
+    INSERT INTO runtime_unjudged (subject_kind, subject, at, source, id)
+    VALUES (:kind, :subject, :at, :source, :id) ON CONFLICT DO NOTHING
+""")
+
+# Constants are put together; nothing of it comes from outside.
+_EVENTS = """
+    SELECT at, source, id, source || '/' || id AS name, type, success, slow, exhausted, data
+    FROM runtime_events
+    WHERE subject = :subject AND subject_kind = :kind
+"""
+_FROM = text(f"{_EVENTS} AND at >= :since ORDER BY at, source, id LIMIT {MOST}")
+_BEFORE = text(f"""
+    {_EVENTS} AND at < :since AND at >= :age ORDER BY at, source, id LIMIT {MOST}
+""")
+_CALLS_BEFORE = text(f"""
+    {_EVENTS} AND success IS NOT NULL AND at < :since AND at >= :age
+    ORDER BY at DESC, source DESC, id DESC LIMIT {LAST}
+""")
+
+_ITEMS = text("""
+    SELECT count(DISTINCT item) FROM runtime_events, jsonb_array_elements_text(data -> 'items') item
+    WHERE subject = :subject AND subject_kind = 'member' AND type = 'data.downloaded'
+        AND at > CAST(:until AS timestamptz) - :age AND at <= :until
+""")
+_HOURS = text("""
+    SELECT items FROM download_hours
+    WHERE member = :subject AND hour < date_trunc('hour', CAST(:until AS timestamptz), 'UTC')
+        AND hour > CAST(:until AS timestamptz) - :past
+""")
+
+Judge = Callable[[Session, "Noted", InForce], Iterable[Finding]]
+
+
+@dataclass(frozen=True)
+class Noted:
+    """A subject, from when on there is something to judge, and from when on anything counts."""
+
+    subject: Subject
+    since: datetime
+    counts_from: datetime | None
+
+
+def _step(kind: str, judge: Judge) -> Callable[[Session, Sequence[Job]], list[Outcome]]:
+    """Running a check twice is safe: what it has taken is not there any more."""
+
+    def step(session: Session, jobs: Sequence[Job]) -> list[Outcome]:
+        rules = in_force(session)
+        subjects = [str(job.payload["subject"]) for job in jobs]
+        earliest: dict[str, datetime] = {}
+        for row in run(session, _TAKE, kind=kind, subjects=subjects):
+            earliest[row.subject] = min(row.at, earliest.get(row.subject, row.at))
+        findings: list[Finding] = []
+        for id_, since in sorted(earliest.items()):
+            subject = Subject(kind, id_)
+            noted = Noted(subject, since, counts_from(session, subject))
+            findings += judge(session, noted, rules)
+        answer_all(session, findings)
+        return [Outcome.done() for _ in jobs]
+
+    return step
+
+
+def _read(session: Session, noted: Noted) -> Sequence[Row[Any]]:
+    """The events from the first noted one on; a rest is noted anew, for the sweep to find."""
+    since = noted.since
+    if noted.counts_from is not None:
+        since = max(since, noted.counts_from)
+    kind, id_ = noted.subject.kind, noted.subject.id
+    rows = run(session, _FROM, subject=id_, kind=kind, since=since)
+    if len(rows) == MOST:
+        last = rows[-1]
+        given = {"kind": kind, "subject": id_, "at": last.at, "source": last.source}
+        session.execute(_NOTE, {**given, "id": last.id})
+    return rows
+
+
+def _before(session: Session, noted: Noted, query: Any, age: timedelta) -> Sequence[Row[Any]]:
+    oldest = noted.since - age
+    if noted.counts_from is not None:
+        oldest = max(oldest, noted.counts_from)
+    id_, kind = noted.subject.id, noted.subject.kind
+    return run(session, query, subject=id_, kind=kind, since=noted.since, age=oldest)
+
+
+def _after(rows: Sequence[Row[Any]], floor: datetime | None) -> list[Row[Any]]:
+    return [row for row in rows if floor is None or row.at > floor]
+
+
+def _judge_overlay(session: Session, noted: Noted, rules: InForce) -> Iterable[Finding]:
+    overlay = noted.subject.id
+    state = states_of(session, [overlay])[overlay]
+    if state.stage is Stage.PROBATION:
+        go_on(session, overlay)
+    if state.stage is not Stage.ACTIVE:
+        return []
+    new = _after(
+        [row for row in _read(session, noted) if row.success is not None], noted.counts_from
+    )
+    before = _after(_before(session, noted, _CALLS_BEFORE, AGE), noted.counts_from)
+    calls = [
+        Call(
+            row.at,
+            row.name,
+            row.success,
+            None if row.success else Fault.OVERLAY,
+            row.slow,
+            row.exhausted,
+        )
+        for row in (*before, *new)
+    ]
+    return judge_calls(overlay, calls, {row.name for row in new}, rules.terms)
+
+
+def _judge_address(session: Session, noted: Noted, rules: InForce) -> Iterable[Finding]:
+    held = responses_in_force(session, noted.subject)
+    if any(row.rung == Rung.BLOCK for row in held):
+        return []
+    new = _after(_read(session, noted), noted.counts_from)
+    before = _after(_before(session, noted, _BEFORE, LONG_AGE), noted.counts_from)
+    attempts = [
+        Attempt(row.at, row.name, row.success, row.data.get("member") or "")
+        for row in (*before, *new)
+    ]
+    return judge_attempts(noted.subject.id, attempts, {row.name for row in new}, rules.terms)
+
+
+def _judge_member(session: Session, noted: Noted, rules: InForce) -> Iterable[Finding]:
+    member = noted.subject.id
+    new = _read(session, noted)
+    before = _before(session, noted, _BEFORE, LAST_MINUTES * MINUTE)
+    minutes = _minutes([*before, *new])
+    for at in sorted({_minute(row) for row in new if row.type == "api.request_window"}):
+        found = judge_minutes(member, [one for one in minutes if one.at <= at], rules.terms)
+        if found is not None:
+            yield found
+            break
+    downloads = [row.at for row in new if row.type == "data.downloaded"]
+    if downloads:
+        until = max(downloads)
+        given = {"subject": member, "until": until}
+        items = session.execute(_ITEMS, {**given, "age": HOUR}).scalar_one()
+        hours = session.execute(_HOURS, {**given, "past": PAST}).scalars().all()
+        found = judge_downloads(member, items, usual_items(hours), until, rules.terms)
+        if found is not None:
+            yield found
+
+
+def _minutes(rows: Sequence[Row[Any]]) -> list[Minute]:
+    """Several gateways may each have counted a part of a member's minute."""
+    used: dict[datetime, list[int]] = defaultdict(lambda: [0, 0, 0])
+    for row in rows:
+        if row.type == "api.request_window":
+            minute = used[_minute(row)]
+            minute[0] = max(minute[0], row.data["limit"])
+            minute[1] += row.data["used"]
+            minute[2] += row.data.get("refused", 0)
+    return [Minute(at, *counts) for at, counts in sorted(used.items())]
+
+
+def _minute(row: Row[Any]) -> datetime:
+    moment: datetime = row.at
+    return moment.replace(second=0, microsecond=0)
+
+
+def _judge_host(session: Session, noted: Noted, rules: InForce) -> Iterable[Finding]:
+    found = [
+        finding
+        for row in _read(session, noted)
+        if row.type == "resource.sampled"
+        for finding in [
+            judge_sample(
+                noted.subject.id, row.data["memory"], row.data["disk"], row.at, rules.terms
+            )
+        ]
+        if finding is not None
+    ]
+    # The first one, unless it becomes worse.
+    worst = [one for one in found if one.verdict.severity is Severity.CRITICAL]
+    return (worst or found)[:1]
+
+
+STEPS: Mapping[str, Callable[[Session, Sequence[Job]], list[Outcome]]] = {
+    CHECKS[kind]: _step(kind, judge)
+    for kind, judge in (
+        ("overlay", _judge_overlay),
+        ("address", _judge_address),
+        ("member", _judge_member),
+        ("host", _judge_host),
+    )
+}
+"""The step of each kind of check."""
+
+UNJUDGED = Derivation(
+    "immune.unjudged",
+    text("""
+        WITH kinds AS (
+            SELECT kind, job FROM json_each_text(CAST(:checks AS json)) AS each (kind, job)
+        ), waiting AS (
+            SELECT DISTINCT subject_kind, subject FROM runtime_unjudged
+            WHERE noted_at < clock_timestamp() - INTERVAL '1 second'
+            LIMIT :limit
+        )
+        INSERT INTO jobs (kind, key, once, brief, payload, actor)
+        SELECT job, 'check:' || subject_kind || ':' || subject, false, true,
+            jsonb_build_object('subject', subject), 'system'
+        FROM waiting JOIN kinds ON kind = subject_kind
+        WHERE NOT EXISTS (
+            SELECT FROM jobs WHERE key = 'check:' || subject_kind || ':' || subject
+                AND state IN ('pending', 'running', 'dead')
+        )
+        ORDER BY 2
+        ON CONFLICT DO NOTHING
+        RETURNING kind
+    """).bindparams(checks=json.dumps(dict(CHECKS))),
+)
+"""Checks that were called for and that nothing does: a lost row is found from what it was about."""

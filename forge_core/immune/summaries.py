@@ -1,0 +1,123 @@
+"""Summaries by the minute: what baselines, comparisons among peers and replays are made from."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Table, text
+from sqlalchemy.orm import Session
+
+from forge_core.database import Base, as_json
+from forge_core.immune.events import (
+    ApiRequestWindow,
+    AuthAttempted,
+    OverlayInvoked,
+    ResourceSampled,
+    RuntimeEvent,
+)
+from forge_core.immune.hosts import thousandths
+from forge_core.immune.model import AddressMinute, HostMinute, MemberMinute, OverlayMinute
+from forge_core.immune.told import Told
+
+Measured = Mapping[str, int]
+
+
+class Summary:
+    """A table of summaries: its key, and how two rows of one key become one."""
+
+    def __init__(self, model: type[Base], *, by: str) -> None:
+        table = model.__table__
+        assert isinstance(table, Table)  # noqa: S101  # a model of one table has one
+        key, minute, *measures = table.columns
+        added = ", ".join(f"{c.name} = {_joined(by, table.name, c.name)}" for c in measures)
+        columns = [c.name for c in (key, minute, *measures)]
+        types = ", ".join(
+            f"{c} {'text' if c == key.name else 'timestamptz' if c == 'minute' else 'bigint'}"
+            for c in columns
+        )
+        self.subject: Final = key.name
+        # Rows are locked in one order, so that consumers at once wait and do not deadlock.
+        self.upsert: Final = text(f"""
+            INSERT INTO {table.name} ({", ".join(columns)})
+            SELECT {", ".join(columns)}
+            FROM json_to_recordset(CAST(:rows AS json)) AS given ({types})
+            ORDER BY {key.name}, minute
+            ON CONFLICT ({key.name}, minute) DO UPDATE SET {added}
+        """)  # noqa: S608  # names are the models'
+        self._sums = by == "sum"
+
+    def rows(self, measured: Sequence[tuple[str, datetime, Measured]]) -> list[dict[str, Any]]:
+        """One row for each subject and minute."""
+        rows: dict[tuple[str, datetime], dict[str, int]] = {}
+        for subject, minute, measures in measured:
+            row = rows.setdefault((subject, minute), dict.fromkeys(measures, 0))
+            for name, value in measures.items():
+                row[name] = row[name] + value if self._sums else max(row[name], value)
+        return [
+            {self.subject: subject, "minute": minute.isoformat(), **row}
+            for (subject, minute), row in rows.items()
+        ]
+
+
+def _joined(by: str, table: str, column: str) -> str:
+    if by == "sum":
+        return f"{table}.{column} + excluded.{column}"
+    return f"greatest({table}.{column}, excluded.{column})"
+
+
+OVERLAYS: Final = Summary(OverlayMinute, by="sum")
+ADDRESSES: Final = Summary(AddressMinute, by="sum")
+MEMBERS: Final = Summary(MemberMinute, by="greatest")
+HOSTS: Final = Summary(HostMinute, by="greatest")
+
+
+def summarise(session: Session, new: Sequence[Told]) -> None:
+    """Add events that were never added before to the summaries of their minutes."""
+    measured: dict[Summary, list[tuple[str, datetime, Measured]]] = defaultdict(list)
+    for told in new:
+        found = _measured(told)
+        if found is not None:
+            summary, measures = found
+            measured[summary].append((told.subject.id, _minute(told.event), measures))
+    for summary in (OVERLAYS, ADDRESSES, MEMBERS, HOSTS):
+        if summary in measured:
+            rows = as_json(summary.rows(measured[summary]))
+            session.execute(summary.upsert, {"rows": rows})
+
+
+def _minute(event: RuntimeEvent) -> datetime:
+    return event.time.replace(second=0, microsecond=0)
+
+
+def _measured(told: Told) -> tuple[Summary, Measured] | None:
+    match told.event:
+        case OverlayInvoked(data=call):
+            counts = told.success is not None
+            return OVERLAYS, {
+                "calls": int(counts),
+                "failed": int(told.success is False),
+                "slow": int(told.slow),
+                "exhausted": int(told.exhausted),
+                "excused": int(not counts),
+                "milliseconds": call.execution_ms if counts else 0,
+            }
+        case AuthAttempted(data=attempt):
+            return ADDRESSES, {"attempts": 1, "failed": int(not attempt.success)}
+        case ApiRequestWindow(data=window):
+            return MEMBERS, {
+                "allowed": window.limit,
+                "used": window.used,
+                "refused": window.refused,
+            }
+        case ResourceSampled(data=sample):
+            return HOSTS, {
+                "memory": thousandths(sample.memory),
+                "disk": thousandths(sample.disk),
+                "queue_depth": sample.queue_depth,
+                "connections": sample.connections,
+            }
+        case _:
+            return None
