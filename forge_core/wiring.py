@@ -41,7 +41,16 @@ from forge_core.enforcement import (
     review,
     unlocking,
 )
-from forge_core.immune import checking, incidents, pending, recovering, responses, rulebook
+from forge_core.immune import (
+    checking,
+    incidents,
+    pending,
+    recovering,
+    responses,
+    rulebook,
+    tidying,
+    watching,
+)
 from forge_core.immune import commands as immune_commands
 from forge_core.jobs.kinds import Chore, Derivation, JobKind
 from forge_core.jobs.prune import prune
@@ -270,6 +279,8 @@ JOB_KINDS: Final[tuple[JobKind, ...]] = (
 CHORES: Final[tuple[Chore, ...]] = (
     Chore("votes.count", queue="votes", step=counting.count, backlog=counting.BACKLOG),
     Chore("ledger.seal", queue="ledger", step=sealing.seal),
+    Chore("immune.watch", queue="immune", step=watching.watch),
+    Chore("immune.tidy", queue="immune", step=tidying.tidy),
     Chore("jobs.prune", queue="maintenance", step=prune),
 )
 

@@ -15,6 +15,7 @@ from forge_core.database import Base, Held
 TIME = TIMESTAMP(timezone=True)
 
 MIRROR = Sequence("immune_mirror", metadata=Base.metadata)
+WINDOWS = Sequence("immune_windows", metadata=Base.metadata)
 
 
 class RuntimeEventRow(Base, held=Held.KEPT):
@@ -30,6 +31,11 @@ class RuntimeEventRow(Base, held=Held.KEPT):
             "subject_kind IN ('overlay', 'address', 'member', 'host')", name="subject_kind"
         ),
         Index("runtime_events_subject_ix", "subject", "subject_kind", "at"),
+        Index(
+            "runtime_events_downloads_ix",
+            "at",
+            postgresql_where=text("type = 'data.downloaded'"),
+        ),
         {"postgresql_partition_by": "RANGE (at)"},
     )
 

@@ -18,6 +18,7 @@ CREATE TABLE runtime_events (
         CHECK (subject_kind IN ('overlay', 'address', 'member', 'host'))
 ) PARTITION BY RANGE (at);
 CREATE INDEX runtime_events_subject_ix ON runtime_events (subject, subject_kind, at);
+CREATE INDEX runtime_events_downloads_ix ON runtime_events (at) WHERE type = 'data.downloaded';
 
 -- Events that no check has looked at yet: what a check takes, it takes away.
 CREATE TABLE runtime_unjudged (
@@ -191,6 +192,8 @@ CREATE INDEX jobs_brief_ix ON jobs (finished_at) WHERE brief AND finished_at IS 
 
 -- Whoever drew the greater number looked later (see forge_workers.leases).
 CREATE SEQUENCE immune_mirror;
+-- Windows kept elsewhere begin anew with every number (see forge_workers.windows).
+CREATE SEQUENCE immune_windows;
 
 -- The partitions of the hours around now; those that are over for a day go with what is in them.
 -- A partition is attached, which readers and writers do not notice; one that somebody reads stays
@@ -300,7 +303,7 @@ $$;
 REVOKE ALL ON FUNCTION forge_roll_events(), forge_leases() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION forge_roll_events(), forge_leases() TO forge_app;
 GRANT EXECUTE ON FUNCTION forge_leases() TO forge_client;
-GRANT USAGE ON SEQUENCE immune_mirror TO forge_app;
+GRANT USAGE, SELECT ON SEQUENCE immune_mirror, immune_windows TO forge_app;
 GRANT SELECT, INSERT ON runtime_events TO forge_app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON runtime_unjudged, overlay_minutes, address_minutes,
     member_minutes, host_minutes, download_hours, overlay_baselines, known_addresses,
