@@ -52,7 +52,7 @@ class Held(StrEnum):
     KEPT = "kept"
     """Texts that entries commit to; they can be erased."""
     OPERATIONAL = "operational"
-    """Work in progress and what the house needs to run; nothing of it is history."""
+    """Work in progress, what the house needs to run, and what it was told and forgets in days."""
 
 
 class Base(DeclarativeBase):

@@ -43,6 +43,7 @@ from forge_core.enforcement import (
 )
 from forge_core.immune import (
     checking,
+    drafting,
     incidents,
     pending,
     recovering,
@@ -90,6 +91,7 @@ CATALOGUE: Final = Catalogue(
         trust.ADJUSTMENT,
         overlay.REGISTRATION,
         overlay.UPDATE,
+        overlay.STANDING,
         setting.FEATURE_ACTIVATION,
         treasury.KIND,
         setting.GOVERNANCE_RULE,
@@ -159,6 +161,7 @@ ENTRY_KINDS: Final[tuple[EntryKind, ...]] = (
     joint.ENDED,
     outbox.DELIVERED,
     outbox.UNDELIVERABLE,
+    register.STATUS_CHANGED,
     standing.CONTAINED,
     responses.RESPONDED,
     responses.ENDED,
@@ -268,6 +271,7 @@ JOB_KINDS: Final[tuple[JobKind, ...]] = (
     ),
     JobKind("enforcement.go_on", queue="execution", step=review.go_on, together=False),
     *(JobKind(name, queue="immune", step=step) for name, step in checking.STEPS.items()),
+    JobKind("immune.draft", queue="proposals", step=partial(drafting.draft, catalogue=CATALOGUE)),
     JobKind("immune.recover", queue="immune", step=recovering.recover),
     JobKind(
         "features.unlock",
@@ -294,4 +298,5 @@ DERIVATIONS: Final[tuple[Derivation, ...]] = (
     unlocking.due(CATALOGUE),
     checking.UNJUDGED,
     recovering.ELAPSED,
+    drafting.HELD,
 )

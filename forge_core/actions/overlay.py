@@ -1,16 +1,19 @@
-"""Actions on overlays and modules: registering one, and moving one to another version."""
+"""Actions on overlays and modules: registering one, moving it to another version, its standing."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated
 
 from pydantic import model_validator
+from sqlalchemy import text
 
 from forge_core.actions.fields import (
     NAME_MOST,
     TEXT_MOST,
     id_field,
     ids_field,
+    one_of_field,
     text_field,
     version_field,
     whole_field,
@@ -23,11 +26,22 @@ from forge_core.capabilities.modules import MODULE_UPDATED, require_module
 from forge_core.errors import Refused
 from forge_core.ledger.entries import Entry
 from forge_core.members.levels import TrustLevel
-from forge_core.overlays.register import DEREGISTERED, REGISTERED, UPDATED, find, require_overlay
+from forge_core.overlays.register import (
+    DEREGISTERED,
+    REGISTERED,
+    STATUS_CHANGED,
+    UPDATED,
+    find,
+    require_overlay,
+)
+from forge_core.overlays.standing import Standing, standing_of
 
 EXECUTION_MS_MOST = 600_000
 RESOURCE_MOST = 2**53 - 1
 PROVIDES_MOST = 50
+
+# From when on calls count again, which runs on real time.
+_REAL_NOW = text("SELECT clock_timestamp()")
 
 
 class RegisterOverlay(Action):
@@ -72,6 +86,13 @@ class UpdateVersion(Action):
         return self
 
 
+class SetStanding(Action):
+    """Let an overlay that was set aside run again, or take one out of service for good."""
+
+    overlay: Annotated[str, id_field("overlay")]
+    standing: Annotated[str, one_of_field("standing", "reinstated", "retired")]
+
+
 def _plan_registration(present: Present, action: RegisterOverlay, frame: Frame) -> Planned:
     if find(present.session, action.overlay) is not None:
         raise Refused(
@@ -86,7 +107,8 @@ def _plan_registration(present: Present, action: RegisterOverlay, frame: Frame) 
 def _undo_registration(present: Present, effect: Effect, frame: Frame) -> Planned:
     """Taken from the register, once what was changed about it since is undone."""
     id_ = Target.parse(effect.target).id
-    present.require_latest(effect, named("overlay", id_, "version"), named("overlay", id_, "trust"))
+    others = (named("overlay", id_, what) for what in ("version", "trust", "standing"))
+    present.require_latest(effect, *others)
     overlay = require_overlay(present.session, id_)
     require_still(
         f"the version of {id_}", expected=effect.after["version"], present=overlay.version
@@ -116,6 +138,50 @@ def _set_version(present: Present, target: str, expected: str, after: str, frame
     return Planned(target, now, after, (Entry(kind, frame.at, frame.proposer, id_, data),))
 
 
+def _plan_standing(present: Present, action: SetStanding, frame: Frame) -> Planned:
+    if action.standing == "reinstated":
+        after = {"status": "ACTIVE", "stage": "active"}
+    else:
+        after = {"status": "RETIRED"}
+    before = _standing(present, action.overlay, after)
+    if after == before:
+        raise Refused("NO_CHANGE", f"overlay {action.overlay!r} is {action.standing} already")
+    return _stand(present, action.overlay, before, after, frame)
+
+
+def _undo_standing(present: Present, effect: Effect, frame: Frame) -> Planned:
+    """One that was set aside is held for people, whatever the immune system had made of it."""
+    present.require_latest(effect)
+    id_ = Target.parse(effect.target).id
+    now = _standing(present, id_, effect.after)
+    require_still(f"the standing of {id_}", expected=effect.after, present=now)
+    before = dict(effect.before)
+    if before.get("stage", "active") != "active":
+        before["stage"] = "held"
+    return _stand(present, id_, now, before, frame)
+
+
+def _standing(present: Present, id_: str, keys: Collection[str]) -> dict[str, str]:
+    status = require_overlay(present.session, id_).status
+    found = standing_of(present.session, [id_]).get(id_)
+    whole = {"status": status, "stage": "active" if found is None else found.stage}
+    return {key: whole[key] for key in keys}
+
+
+def _stand(
+    present: Present, id_: str, before: dict[str, str], after: dict[str, str], frame: Frame
+) -> Planned:
+    entries: list[Entry] = []
+    if after["status"] != before["status"]:
+        data = {"before": before["status"], "after": after["status"], "proposal": frame.proposal}
+        entries.append(Entry(STATUS_CHANGED, frame.at, frame.proposer, id_, data))
+    if after.get("stage") != before.get("stage"):
+        now = present.session.execute(_REAL_NOW).scalar_one()
+        standing = Standing(after["stage"], now, None, 0, 0, frame.proposal)
+        entries.append(standing.entry(id_, at=frame.at, actor=frame.proposer))
+    return Planned(named("overlay", id_, "standing"), before, after, tuple(entries))
+
+
 def _target(action: UpdateVersion) -> str:
     if action.overlay is None:
         return named("module", str(action.module), "version")
@@ -140,4 +206,14 @@ UPDATE = ActionKind(
     target=_target,
     plan=_plan_update,
     undo=_undo_update,
+)
+
+STANDING = ActionKind(
+    name="overlay_standing",
+    trust=TrustLevel.TRUSTED,
+    model=SetStanding,
+    touches=lambda *_: CapabilityClass.ORDINARY,
+    target=lambda action: named("overlay", action.overlay, "standing"),
+    plan=_plan_standing,
+    undo=_undo_standing,
 )

@@ -13,7 +13,7 @@ from forge_core.clock import as_utc, forge_now
 from forge_core.errors import Refused
 from forge_core.immune.addresses import normalised
 from forge_core.immune.answering import lock_immune
-from forge_core.immune.containing import contain, end_responses, move, state_of
+from forge_core.immune.containing import CONTAINING, contain, end_responses, move, state_of
 from forge_core.immune.containment import Stage, released
 from forge_core.immune.finding import Subject
 from forge_core.immune.incidents import close_one, open_incident, open_one
@@ -172,6 +172,7 @@ def _release(order: _Order) -> Outcome:
     ended = end_responses(
         order.session,
         subject.id,
+        (*CONTAINING, Rung.THROTTLE),
         now=order.now,
         actor=order.job.actor,
         reason=order.reason,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -20,6 +20,8 @@ from forge_core.immune.rulebook import Rung
 from forge_core.ledger.entries import Entry, append
 from forge_core.overlays.standing import Standing, standing_of
 
+CONTAINING: Final = (Rung.QUARANTINE, Rung.HOLD)
+
 NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 """Since when an overlay is active that was never contained."""
 
@@ -32,7 +34,7 @@ _CANARIES = text("""
 _OPEN_RESPONSES = text("""
     SELECT id FROM immune_responses
     WHERE subject = :overlay AND subject_kind = 'overlay' AND ended_at IS NULL
-        AND rung IN ('throttle', 'quarantine', 'hold')
+        AND rung = ANY(:rungs)
         AND (until_at IS NULL OR until_at > clock_timestamp())
     ORDER BY id
 """)
@@ -92,15 +94,17 @@ def move(  # whose, where to, by whom, and what there is to say about it
 def end_responses(
     session: Session,
     overlay: str,
+    rungs: Collection[Rung],
     *,
     now: datetime,
     actor: str,
     reason: str | None = None,
     command: str | None = None,
 ) -> int:
-    """End what holds the overlay; says how many responses that were."""
+    """End what holds the overlay on these rungs; says how many responses that were."""
     at = forge_now(session)
-    ids = session.execute(_OPEN_RESPONSES, {"overlay": overlay}).scalars().all()
+    given = {"overlay": overlay, "rungs": [rung.value for rung in rungs]}
+    ids = session.execute(_OPEN_RESPONSES, given).scalars().all()
     entries: list[Entry] = [
         ended_entry(session, id_, now=now, at=at, actor=actor, reason=reason, command=command)
         for id_ in ids

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from forge_core.errors import Refused
-from forge_core.immune.finding import Evidence, Verdict, judged_again
+from forge_core.immune.finding import Evidence, Rule, Verdict, judged_again
 from forge_core.immune.rulebook import GOVERNED
 from forge_core.text import shown
 
@@ -77,6 +77,13 @@ def explain(session: Session, id_: str) -> Explained:
         why=row.why,
         reason=row.reason,
         evidence=evidence,
-        verdict=judged_again(governed.rule, evidence) if governed and evidence else None,
+        verdict=_again(governed.rule, evidence) if governed and evidence else None,
         version=governed.rule.version if known and governed else None,
     )
+
+
+def _again(rule: Rule, evidence: Evidence) -> Verdict | None:
+    try:
+        return judged_again(rule, evidence)
+    except KeyError:  # a later version looks at what this evidence does not have
+        return None

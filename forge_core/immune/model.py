@@ -18,7 +18,7 @@ MIRROR = Sequence("immune_mirror", metadata=Base.metadata)
 WINDOWS = Sequence("immune_windows", metadata=Base.metadata)
 
 
-class RuntimeEventRow(Base, held=Held.KEPT):
+class RuntimeEventRow(Base, held=Held.OPERATIONAL):
     """An event as it was published, for 24 hours; an hour is a partition.
 
     ``success`` is null where it says nothing about the subject: a call that failed by its caller's
@@ -64,7 +64,7 @@ class UnjudgedEvent(Base, held=Held.OPERATIONAL):
     noted_at: Mapped[datetime] = mapped_column(TIME, server_default=text("clock_timestamp()"))
 
 
-class OverlayMinute(Base, held=Held.KEPT):
+class OverlayMinute(Base, held=Held.OPERATIONAL):
     """An overlay's calls of one minute; ``excused`` failed by somebody else's fault."""
 
     __tablename__ = "overlay_minutes"
@@ -80,7 +80,7 @@ class OverlayMinute(Base, held=Held.KEPT):
     milliseconds: Mapped[int] = mapped_column(BigInteger)
 
 
-class AddressMinute(Base, held=Held.KEPT):
+class AddressMinute(Base, held=Held.OPERATIONAL):
     """Attempts to log in from one address in one minute."""
 
     __tablename__ = "address_minutes"
@@ -92,7 +92,7 @@ class AddressMinute(Base, held=Held.KEPT):
     failed: Mapped[int] = mapped_column(BigInteger)
 
 
-class MemberMinute(Base, held=Held.KEPT):
+class MemberMinute(Base, held=Held.OPERATIONAL):
     """How much of a member's limit was used in one minute; ``refused`` came on top of it."""
 
     __tablename__ = "member_minutes"
@@ -105,7 +105,7 @@ class MemberMinute(Base, held=Held.KEPT):
     refused: Mapped[int] = mapped_column(BigInteger)
 
 
-class HostMinute(Base, held=Held.KEPT):
+class HostMinute(Base, held=Held.OPERATIONAL):
     """The worst of a host in one minute; shares in thousandths."""
 
     __tablename__ = "host_minutes"
@@ -119,7 +119,7 @@ class HostMinute(Base, held=Held.KEPT):
     connections: Mapped[int] = mapped_column(BigInteger)
 
 
-class DownloadHour(Base, held=Held.KEPT):
+class DownloadHour(Base, held=Held.OPERATIONAL):
     """How many different items a member downloaded in an hour that is over."""
 
     __tablename__ = "download_hours"
@@ -141,7 +141,7 @@ class OverlayBaseline(Base, held=Held.OPERATIONAL):
     measured_at: Mapped[datetime] = mapped_column(TIME)
 
 
-class KnownAddress(Base, held=Held.KEPT):
+class KnownAddress(Base, held=Held.OPERATIONAL):
     """Which commitment stands for an address in entries; erasing the text erases the row."""
 
     __tablename__ = "known_addresses"

@@ -26,7 +26,7 @@ ACTION_OPENED = EntryKind.of(
     INSERT INTO immune_actions
         (id, subject_kind, subject, rung, response_id, opened_at, lapses_at)
     SELECT subject, data ->> 'about', data ->> 'subject', data ->> 'rung', data ->> 'response',
-        (data ->> 'opened')::timestamptz, (data ->> 'lapses')::timestamptz
+        (data ->> 'opened')::timestamptz, (data ->> 'lapses_at')::timestamptz
     FROM forge_entries(:ids)
     """,
 )
@@ -70,7 +70,7 @@ def open_action(session: Session, subject: Subject, rung: Rung, response: str) -
         "rung": rung.value,
         "response": response,
         "opened": rfc3339(now),
-        "lapses": rfc3339(now + LASTS),
+        "lapses_at": rfc3339(now + LASTS),
     }
     append(session, [Entry(ACTION_OPENED, forge_now(session), HOUSE, id_, data)])
 

@@ -10,7 +10,13 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from forge_core.immune.containing import canary_calls, end_responses, move, state_of
+from forge_core.immune.containing import (
+    CONTAINING,
+    canary_calls,
+    end_responses,
+    move,
+    state_of,
+)
 from forge_core.immune.containment import Containment, Stage, called, elapsed
 from forge_core.immune.overlay_calls import FAILURE_RATE
 from forge_core.immune.responses import real_now
@@ -20,6 +26,7 @@ from forge_core.jobs.record import HOUSE
 from forge_core.locks import lock_name
 
 # A probation is looked at as soon as a call has come in since it began, and when its time is up.
+# What held an overlay that was released by vote ends here.
 ELAPSED = Derivation(
     "immune.elapsed",
     text("""
@@ -35,6 +42,11 @@ ELAPSED = Derivation(
                         WHERE subject = overlay AND subject_kind = 'overlay'
                             AND success IS NOT NULL AND at >= since
                     )
+                )
+                OR stage = 'active' AND EXISTS (
+                    SELECT FROM immune_responses
+                    WHERE subject = overlay AND subject_kind = 'overlay' AND ended_at IS NULL
+                        AND rung IN ('quarantine', 'hold')
                 ))
             AND NOT EXISTS (
                 SELECT FROM jobs WHERE key = 'recover:' || overlay
@@ -60,6 +72,8 @@ def go_on(session: Session, overlay: str) -> None:
     lock_name(session, "immune")
     now = real_now(session)
     before = state_of(session, overlay)
+    if before.stage is Stage.ACTIVE:
+        end_responses(session, overlay, CONTAINING, now=now, actor=HOUSE)
     if before.stage not in (Stage.QUARANTINED, Stage.PROBATION):
         return
     terms = in_force(session).terms.get(FAILURE_RATE.name)
@@ -86,4 +100,4 @@ def _moved(
         canaries = {"canaries": {"calls": len(calls), "failed": failed}}
     move(session, overlay, after, actor=HOUSE, **canaries)
     if after.stage is Stage.ACTIVE:
-        end_responses(session, overlay, now=now, actor=HOUSE)
+        end_responses(session, overlay, CONTAINING, now=now, actor=HOUSE)

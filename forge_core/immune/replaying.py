@@ -116,7 +116,9 @@ def _is_too_old(window: deque[Row[Any]], row: Row[Any]) -> bool:
 
 def _guesses(address: str, rows: list[Row[Any]], terms: RuleTerms) -> Iterator[Finding]:
     for end, row in enumerate(rows, start=1):
-        recent = [one for one in rows[:end][-6:] if row.minute - one.minute < ATTEMPTS_AGE]
+        recent = [
+            one for one in rows[max(end - 6, 0) : end] if row.minute - one.minute < ATTEMPTS_AGE
+        ]
         seen = Seen(
             {"failed": sum(one.failed for one in recent)}, recent[0].minute, row.minute + MINUTE
         )

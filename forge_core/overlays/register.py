@@ -48,7 +48,16 @@ TRUST_CHANGED = EntryKind.of(
     """,
 )
 
-_OVERLAY = text("SELECT id, version, trust FROM overlays WHERE id = :id")
+STATUS_CHANGED = EntryKind.of(
+    "overlay.status_changed",
+    """
+    UPDATE overlays SET status = entry.data ->> 'after',
+        proposal_id = entry.data ->> 'proposal', changed_at = entry.at
+    FROM forge_entries(:ids) AS entry WHERE overlays.id = entry.subject
+    """,
+)
+
+_OVERLAY = text("SELECT id, version, trust, status FROM overlays WHERE id = :id")
 
 
 @dataclass(frozen=True)
@@ -58,12 +67,13 @@ class OverlayNow:
     id: str
     version: str
     trust: str
+    status: str
 
 
 def find(session: Session, id_: str) -> OverlayNow | None:
     """The overlay of that id, if it is registered."""
     row = session.execute(_OVERLAY, {"id": id_}).one_or_none()
-    return None if row is None else OverlayNow(row.id, row.version, row.trust)
+    return None if row is None else OverlayNow(row.id, row.version, row.trust, row.status)
 
 
 def require_overlay(session: Session, id_: str) -> OverlayNow:

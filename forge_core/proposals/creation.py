@@ -28,6 +28,7 @@ from forge_core.clock import forge_now, is_sandbox, rfc3339
 from forge_core.database import run
 from forge_core.errors import Refused
 from forge_core.jobs.kinds import Job, Outcome
+from forge_core.jobs.record import HOUSE
 from forge_core.jobs.steps import each
 from forge_core.ledger.canonical import canonical_bytes
 from forge_core.ledger.entries import Entry, EntryKind, append, keep_texts
@@ -121,6 +122,30 @@ def create(session: Session, jobs: Sequence[Job], *, catalogue: Catalogue) -> li
     return outcomes
 
 
+def draft_for_house(
+    session: Session, catalogue: Catalogue, id_: str, given: Mapping[str, Any]
+) -> None:
+    """A draft that the house itself makes: an admin who activates it stands behind it.
+
+    ``given``: type, title, description and payload, as a command has them. Running it twice is
+    safe: a proposal of that id is left alone.
+    """
+    if run(session, _PROPOSALS, ids=[id_]):
+        return
+    catalogue = with_extensions(session, catalogue)
+    none: frozenset[str] = frozenset()
+    values, now = present_values(session, catalogue), forge_now(session)
+    known = _Known(session, catalogue, values, {}, none, none, is_sandbox(session), now)
+    draft = check_draft(**given, catalogue=catalogue)
+    basis = basis_of(draft.payload, catalogue, {})
+    payload = completed(Present(session, catalogue, now), draft.payload)
+    hours = check_voting_hours(None, basis.track, values, caps_lifted=known.sandbox)
+    frame = Frame(id_, HOUSE, now, draft.title, draft.description)
+    problem = simulated(Present(session, catalogue, now), catalogue, payload, frame)
+    data = _data(known, {}, draft, basis, payload, hours, problem)
+    append(session, [Entry(CREATED, now, HOUSE, id_, data)])
+
+
 def proposal_id(issuer: str, command_id: str) -> str:
     """Deterministic: a command, whose content never changes, names one proposal.
 
@@ -163,7 +188,7 @@ def _entry(known: _Known, job: Job) -> tuple[Entry, Refused | None]:
     problem = simulated(present, known.catalogue, payload, frame)
     if problem is not None and problem.code in REFUSED_AT_ONCE:
         raise problem
-    data = _data(known, job, draft, basis, payload, hours, problem)
+    data = _data(known, job.payload, draft, basis, payload, hours, problem)
     return Entry(CREATED, known.now, job.actor, id_, data, job.command), problem
 
 
@@ -198,7 +223,7 @@ def _check_named(known: _Known, job: Job) -> None:
 
 def _data(  # what an entry of creation is made of
     known: _Known,
-    job: Job,
+    given: Mapping[str, Any],
     draft: Draft,
     basis: Basis,
     payload: Payload,
@@ -220,8 +245,8 @@ def _data(  # what an entry of creation is made of
         "payload": committed.canonical().decode(),
         "payload_hash": committed.digest(),
         "payload_texts": payload_texts,
-        "electorate": job.payload.get("electorate"),
-        "predecessor": job.payload.get("predecessor"),
+        "electorate": given.get("electorate"),
+        "predecessor": given.get("predecessor"),
         "targets": sorted(basis.targets),
         "simulation": "possible" if problem is None else problem.code,
         "lapses_at": rfc3339(known.now + terms.draft_lifetime),

@@ -26,6 +26,7 @@ from forge_core.clock import forge_now, rfc3339
 from forge_core.errors import Refused
 from forge_core.exact import parse_decimal, to_decimal_string
 from forge_core.jobs.kinds import Job, Outcome
+from forge_core.jobs.record import HOUSE
 from forge_core.jobs.steps import each
 from forge_core.ledger.entries import Entry, EntryKind, append
 from forge_core.members.electorate import MemberNow, members_now, require_member, share_electorate
@@ -106,8 +107,9 @@ def _check(
     actor = require_member(known, job.actor)
     if actor.id != proposal.proposer and Role.ADMIN not in actor.roles:
         raise Refused("POWER_MISSING", "a draft is activated by its proposer or an admin")
-    proposer = require_member(known, proposal.proposer)
-    check_may_propose(proposer.level, basis.kind)
+    # Nobody proposed what the house drafted: who activates it stands behind it.
+    sponsor = actor if proposal.proposer == HOUSE else require_member(known, proposal.proposer)
+    check_may_propose(sponsor.level, basis.kind)
     require_roll_allowed(basis.kind, proposal.electorate, values)
 
 

@@ -9,6 +9,7 @@ from forge_core.capabilities.declaration import Delivery
 from forge_core.clock import rfc3339
 from forge_core.enforcement.outbox import ATTEMPTS_MOST
 from tests.core.factories import FULL_FOUNDERS, House, catalogue_with, volume
+from tests.core.immunity import Runtime
 
 
 def _deliver(_delivery: Delivery) -> None:
@@ -69,6 +70,7 @@ def live_through(house: House) -> None:
     _hold(house)
     _do_together(house)
     _deliver_effects(house)
+    _fall_ill(house)
     _let_time_pass(house)
 
 
@@ -284,6 +286,28 @@ def _deliver_effects(house: House) -> None:
         house.sql("UPDATE outbox SET not_before = now() WHERE state = 'pending'")
     found = house.sql("SELECT direction, state FROM outbox ORDER BY 1, 2")
     assert found == [("apply", "dead"), ("apply", "delivered"), ("undo", "delivered")]
+
+
+def _fall_ill(house: House) -> None:
+    """What the immune system finds, answers, asks and ends; and what people do about it."""
+    runtime = Runtime(house)
+    runtime.register("kernel", trust="CORE", provides=["ground"])
+    runtime.register(*(f"leaf{n}" for n in range(9)))
+    for address in ("192.0.2.1", "2001:db8::1"):
+        runtime.tell(runtime.attempts(address, 10))
+    for overlay in ("kernel", "leaf1", "leaf2", "leaf3", "leaf4"):
+        runtime.tell(runtime.calls(overlay, "f" * 10))
+    (action,) = house.sql("SELECT id FROM immune_actions")
+    for operator in ("otto", "sam"):
+        house.command("immune.confirm", operator, {"action": action[0]})
+    because = {"reason": "we looked at it"}
+    house.do("immune.resume", "otto", **because)
+    house.do("immune.release", "otto", target_type="overlay", target_id="leaf1", **because)
+    house.do("immune.unblock", "otto", target_type="address", target_id="192.0.2.1", **because)
+    house.do("immune.hold", "otto", target_type="member", target_id="m4", **because)
+    house.do("immune.halt", "otto", **because)
+    retired = {"overlay": "leaf5", "standing": "retired"}
+    _executed(house, {"type": "overlay_standing", "payload": retired})
 
 
 def _let_time_pass(house: House) -> None:

@@ -15,7 +15,7 @@ from forge_core.immune.checking import STEPS
 from forge_core.immune.events import RuntimeEvent, read_event
 from forge_core.immune.recording import Recorded, record
 from forge_core.immune.windows import RowWindows, Windows
-from forge_core.ledger.entries import Entry, append
+from forge_core.ledger.entries import Entry, append, keep_texts
 from forge_core.overlays.register import REGISTERED, TRUST_CHANGED
 from tests.core.factories import House
 
@@ -42,7 +42,8 @@ class Runtime:
         with transaction(self.house.app) as session:
             at = forge_now(session)
             for overlay in overlays:
-                data = {"name": "n", "version": "1.0.0", "description": None, "proposal": "p-test"}
+                (name,) = keep_texts(session, f"The overlay {overlay}")
+                data = {"name": name, "version": "1.0.0", "description": None, "proposal": "p"}
                 entries = [Entry(REGISTERED, at, "tara", overlay, {**data, **manifest})]
                 if trust is not None:
                     change = {"before": "SANDBOX", "after": trust, "proposal": "p-test"}

@@ -469,3 +469,55 @@ def test_everything_of_it_is_in_the_ledger(scout):
     house.refold()
 
     assert house.derived_rows() == rows
+
+
+def test_what_is_held_for_people_is_asked_of_them(scout):
+    house = scout.house
+    scout.tell(scout.calls("scout", "f" * 10))
+    for _ in range(3):
+        scout.time_passes(timedelta(hours=1))
+        scout.go_on()
+        now = house.one("SELECT clock_timestamp()")
+        scout.tell([scout.call("scout", "f", at=now + n * SECOND / 100) for n in range(3)])
+        scout.go_on()
+    house.sweep()
+    house.perform("immune.draft")
+    house.sweep()
+    house.perform("immune.draft")
+
+    drafts = house.sql("SELECT id, convert_from(payload, 'UTF8')::json FROM proposals ORDER BY id")
+    assert sorted(payload["standing"] for _, payload in drafts) == [
+        "reinstated",
+        "retired",
+    ]
+    proposal = next(id_ for id_, p in drafts if p["standing"] == "reinstated")
+    story = house.one(
+        "SELECT body FROM proposals JOIN texts ON commitment = description WHERE id = %s", proposal
+    )
+    assert "the last 10 calls failed, one after the other." in story
+    assert "After that it failed 3 probations." in story
+
+    assert house.command("proposals.activate", "tara", {"proposal_id": proposal}).code
+    house.do("proposals.activate", "cora", proposal_id=proposal)
+    house.approve(proposal)
+    house.close_now()
+    house.perform("enforcement.execute")
+    assert house.status(proposal) == "executed"
+    assert scout.leases() == {}
+    scout.go_on()
+    assert scout.responses()[0]["ended_by"] == "system"
+    now = house.one("SELECT clock_timestamp()")
+    scout.tell([scout.call("scout", "f", at=now + SECOND + n * SECOND / 100) for n in range(10)])
+    assert scout.stage("scout") == "quarantined"
+
+
+def test_a_held_overlay_is_retired_by_vote_and_called_no_more(scout):
+    house = scout.house
+    proposal = house.executed(
+        type="overlay_standing", payload={"overlay": "scout", "standing": "retired"}
+    )
+    assert scout.leases() == {("overlay", "scout"): "retired"}
+
+    undo = house.executed(type="rollback", payload={"proposal": proposal})
+    assert house.status(undo) == "executed"
+    assert scout.leases() == {}

@@ -157,7 +157,7 @@ def test_a_key_says_what_it_is(declared):
 
 
 @settings(deadline=None)
-@given(st.sampled_from(list(CATALOGUE)), st.data())
+@given(st.sampled_from([one for one in CATALOGUE if one.type is not None]), st.data())
 def test_what_is_checked_once_is_checked_for_ever(declared, data):
     """INV-33, INV-39: execution checks the stored value again and finds it as it was."""
     value = data.draw(
