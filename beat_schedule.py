@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from forge_workers.queues import PULSES
+
 BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     # A due proposal is decided at most 2 s after closes_at: one for the sweep, one for the close.
     "sweep": {
@@ -38,6 +40,35 @@ BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         "task": "enforcement.deliver",
         "schedule": 5.0,
         "options": {"queue": "outbox", "expires": 30.0},
+    },
+    # Told of every change after its commit; this finds what was not told, and renews the mirror.
+    "mirror": {
+        "task": "immune.mirror",
+        "schedule": 2.0,
+        "options": {"queue": "immune", "expires": 30.0},
+    },
+    # Peers, silence and crowds are seen in minutes, not in single events.
+    "watch": {
+        "task": "immune.watch",
+        "schedule": 60.0,
+        "options": {"queue": "immune", "expires": 120.0},
+    },
+    # Hours of events come and go; a partition is made two hours before it is needed.
+    "tidy": {
+        "task": "immune.tidy",
+        "schedule": 600.0,
+        "options": {"queue": "immune", "expires": 600.0},
+    },
+    # What is late by half a minute is mended, and what stays so is told to people.
+    "health": {
+        "task": "immune.health",
+        "schedule": 10.0,
+        "options": {"queue": "immune", "expires": 30.0},
+    },
+    # The age of what these write tells whether beat, broker, a worker and the database are at work.
+    **{
+        name: {"task": name, "schedule": 10.0, "options": {"queue": queue, "expires": 30.0}}
+        for name, queue in PULSES.items()
     },
     # Some 50,000 entries a time: a ledger of a million is gone through in about ten minutes.
     "verify": {

@@ -22,6 +22,8 @@ Unreadable = Callable[[str, bytes, Exception], None]
 MOST_CLOCK = 2**62
 EVENTS = "forge.ledger"
 """The topic exchange of the outgoing events."""
+RUNTIME = "forge.runtime"
+"""The topic exchange of what the platform tells of itself."""
 
 # Not kombu's own list: that holds KeyError, which a message without a key raises.
 _BROKER_FAILED = (OSError, RedisConnectionError, RedisTimeoutError)
@@ -37,13 +39,14 @@ def on_unreadable(listener: Unreadable) -> None:
 class Channel(kombu_redis.Channel):
     """Reads as kombu's does, except that an unreadable element is reported and passed over.
 
-    It knows the exchange of the outgoing events: a channel that gives back what a consumer of
-    theirs never acknowledged would otherwise take it for another one, and lose the message.
+    It knows the exchanges of events: a channel that gives back what a consumer of theirs never
+    acknowledged would otherwise take them for other ones, and lose the message.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.exchange_declare(EVENTS, type="topic", durable=True)
+        for exchange in (EVENTS, RUNTIME):
+            self.exchange_declare(exchange, type="topic", durable=True)
 
     def _brpop_read(self, **options: Any) -> bool:
         try:

@@ -35,6 +35,7 @@ from forge_core.wiring import CATALOGUE
 from forge_workers.accepted import accepted_entries
 from forge_workers.app import app
 from forge_workers.flusher import Flusher
+from forge_workers.leases import Leases
 from forge_workers.waker import Waker
 
 T = TypeVar("T")
@@ -141,6 +142,7 @@ class GovernanceClient:
         self._waker = Waker(app, broker_url=settings.broker_url)
         self._ballots: Flusher[Ballot, BallotAnswer] = Flusher(self._accept, MOST_AT_ONCE)
         self._commands: Flusher[Mapping[str, Any], Row[Any]] = Flusher(self._record, MOST_COMMANDS)
+        self.leases = Leases(settings)
 
     def __enter__(self) -> Self:
         return self
@@ -158,6 +160,7 @@ class GovernanceClient:
         self._ballots.close()
         self._commands.close()
         self._waker.close()
+        self.leases.close()
         self._engine.dispose()
 
     # Ballots
@@ -322,6 +325,24 @@ class GovernanceClient:
                 )
             time.sleep(pause)
             pause = min(pause * 1.5, POLL_MOST)
+
+    # What is not simply allowed; ``leases`` also says why, and until when
+
+    def is_blocked(self, address: str) -> bool:
+        """Whether requests from there are refused. ``Refused`` ADDRESS_INVALID."""
+        return self.leases.is_blocked(address)
+
+    def may_invoke(self, overlay: str) -> bool:
+        """Whether this one call may go ahead: ask for each. See ``return_canary``."""
+        return self.leases.may_invoke(overlay)
+
+    def return_canary(self, overlay: str) -> None:
+        """A call that ``may_invoke`` let through was never made."""
+        self.leases.return_canary(overlay)
+
+    def may_act(self, member: str) -> bool:
+        """Whether the member is not restricted."""
+        return self.leases.may_act(member)
 
     # Receipts
 

@@ -65,7 +65,7 @@ _TRANSPORT = "forge_workers.ledger_events:Transport"
 _NAME = re.compile(r"[a-zA-Z0-9._-]{1,100}")
 _BINDING = re.compile(r"(?=.{1,200}\Z)(?:[a-zA-Z0-9_-]+|[*#])(?:\.(?:[a-zA-Z0-9_-]+|[*#]))*")
 # Names that mean something to the broker or to kombu: an event there would break either.
-_RESERVED = ("_kombu.", "amq.", "celery", "unacked", "forge.ledger.live")
+_RESERVED = ("_kombu.", "amq.", "celery", "unacked", "forge.ledger.live", broker.RUNTIME)
 
 
 def parse_queues(setting: str) -> tuple[Queue, ...]:

@@ -13,16 +13,24 @@ SWEEP: Final = "jobs.sweep"
 CHECKPOINT: Final = "ledger.checkpoint"
 VERIFY: Final = "ledger.verify"
 PUBLISH: Final = "ledger.publish"
+MIRROR: Final = "immune.mirror"
+HEALTH: Final = "immune.health"
 
-QUEUE_OF: Final = {
+_WORK: Final = {
     **{kind.name: kind.queue for kind in JOB_KINDS},
     **{chore.name: chore.queue for chore in CHORES},
     SWEEP: "maintenance",
     CHECKPOINT: "ledger",
     VERIFY: "ledger",
     PUBLISH: "ledger",
+    MIRROR: "immune",
+    HEALTH: "immune",
     DELIVER: "outbox",
 }
+PULSES: Final = {f"health.pulse.{queue}": queue for queue in sorted(set(_WORK.values()))}
+"""A task for each queue that says that somebody serves it."""
+
+QUEUE_OF: Final = {**_WORK, **PULSES}
 """The queue of every task. A wake-up names a task and nothing else."""
 
 QUEUES: Final = tuple(Queue(name, routing_key=name) for name in sorted(set(QUEUE_OF.values())))

@@ -11,24 +11,24 @@ from collections.abc import Callable
 import structlog
 from sqlalchemy.exc import DBAPIError
 
-from forge_core.database import describe, is_retryable, transaction
+from forge_core.database import describe, is_retryable
 from forge_core.enforcement.outbox import DELIVER, deliver_next
 from forge_core.jobs.kinds import Chore, JobKind
 from forge_core.jobs.perform import Performed, perform, perform_chore
-from forge_core.jobs.record import woken
-from forge_core.jobs.sweep import LIMIT, derive, take_back_expired, wake_ups
 from forge_core.settings import Settings
-from forge_core.wiring import CATALOGUE, CHORES, DERIVATIONS, JOB_KINDS
+from forge_core.wiring import CATALOGUE, CHORES, JOB_KINDS
 from forge_workers.app import app
+from forge_workers.health import beat_pulse, look_after
+from forge_workers.leases import mirror_leases
 from forge_workers.ledger_events import publish
 from forge_workers.ledger_tasks import make_checkpoint, verify_some
 from forge_workers.processes import engine
-from forge_workers.queues import CHECKPOINT, PUBLISH, SWEEP, VERIFY
+from forge_workers.queues import CHECKPOINT, HEALTH, MIRROR, PUBLISH, PULSES, SWEEP, VERIFY
+from forge_workers.sweeping import sweep
 from forge_workers.waker import Waker
 
 log = structlog.get_logger(__name__)
 
-_KINDS = {kind.name: kind for kind in JOB_KINDS}
 _waker = Waker(app)
 
 
@@ -57,27 +57,12 @@ def _chore(chore: Chore) -> Callable[[], Performed]:
     return lambda: perform_chore(engine(), chore)
 
 
-def sweep() -> Performed:
-    """Take back expired leases, derive missing jobs, and wake what waits. Safe at any time."""
-    while True:
-        with transaction(engine()) as session:
-            full = take_back_expired(session, _KINDS) == LIMIT
-        if not full:
-            break
-    for derivation in DERIVATIONS:
-        full = True
-        while full:
-            with transaction(engine()) as session:
-                full = derive(session, derivation) == LIMIT
-            _waker.wake(woken(session))
-    with transaction(engine()) as session:
-        wanted = wake_ups(session, _KINDS, CHORES)
-    _waker.wake([kind for kind, times in wanted.items() for _ in range(times)])
-    return Performed()
+def _pulse(queue: str) -> Callable[[], Performed]:
+    return _outside(lambda: beat_pulse(engine(), queue))
 
 
-def _outside(act: Callable[[], None]) -> Callable[[], Performed]:
-    """Work that acts outside the database, between transactions of its own."""
+def _outside(act: Callable[[], object]) -> Callable[[], Performed]:
+    """Work that acts outside the database, or between transactions of its own."""
 
     def performing() -> Performed:
         act()
@@ -90,8 +75,12 @@ for _kind in JOB_KINDS:
     _register(_kind.name, _job(_kind))
 for _one in CHORES:
     _register(_one.name, _chore(_one))
-_register(SWEEP, sweep)
+for _name, _queue in PULSES.items():
+    _register(_name, _pulse(_queue))
+_register(SWEEP, _outside(lambda: sweep(engine(), _waker.wake)))
+_register(HEALTH, _outside(lambda: look_after(engine(), Settings.load(), _waker.wake)))
 _register(CHECKPOINT, _outside(lambda: make_checkpoint(engine(), Settings.load())))
 _register(VERIFY, _outside(lambda: verify_some(engine(), Settings.load())))
 _register(PUBLISH, _outside(publish))
+_register(MIRROR, _outside(lambda: mirror_leases(engine(), Settings.load())))
 _register(DELIVER, lambda: Performed(full=deliver_next(engine(), CATALOGUE)))

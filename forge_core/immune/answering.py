@@ -158,7 +158,7 @@ def _circumstances(
 ) -> Circumstances:
     subject = finding.subject
     given = Circumstances(
-        mode=rules.mode(finding.rule),
+        mode=rules.modes[finding.rule],
         earlier=len(began(session, subject, HOUR, rule=finding.rule)),
         allowed=rules.allows(subject, now),
         paused=paused_until(session) is not None,

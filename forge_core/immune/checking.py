@@ -64,7 +64,7 @@ _NOTE = text("""
 
 # Constants are put together; nothing of it comes from outside.
 _EVENTS = """
-    SELECT at, source, id, source || '/' || id AS name, type, success, slow, exhausted, data
+    SELECT at, source, id, source || ' ' || id AS name, type, success, slow, exhausted, data
     FROM runtime_events
     WHERE subject = :subject AND subject_kind = :kind
 """

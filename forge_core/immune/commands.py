@@ -17,7 +17,7 @@ from forge_core.immune.containing import CONTAINING, contain, end_responses, mov
 from forge_core.immune.containment import Stage, released
 from forge_core.immune.finding import Subject
 from forge_core.immune.incidents import close_one, open_incident, open_one
-from forge_core.immune.pending import confirm_action
+from forge_core.immune.pending import confirm_action, pending_action
 from forge_core.immune.responses import (
     Response,
     ended_entry,
@@ -41,7 +41,9 @@ from forge_core.text import require_id, require_text, shown
 REASON_MOST: Final = 2_000
 HOLD: Final = timedelta(hours=24)
 BLOCK: Final = timedelta(hours=1)
+THROTTLE: Final = timedelta(hours=1)
 LONGEST: Final = timedelta(days=30)
+CONFIRMED: Final = "what the immune system found, confirmed by two operators"
 HALT: Final = timedelta(hours=1)
 HALT_LONGEST: Final = timedelta(hours=24)
 
@@ -83,10 +85,11 @@ class _Order:
         return timedelta(seconds=seconds)
 
     def respond(self, subject: Subject, rung: Rung, until: datetime | None) -> str:
-        """The response of a person, with their reason."""
+        """The response of a person, with their reason; what is confirmed has its evidence."""
         id_ = response_id(str(self.job.command), rung)
         name = str(filed(self.session, subject, new=True))
-        (reason,) = keep_texts(self.session, self.reason)
+        given = self.job.payload.get("reason")
+        reason = None if given is None else keep_texts(self.session, self.reason)[0]
         response = Response(id_, subject.kind, name, rung, self.now, until, reason=reason)
         actor, command = self.job.actor, self.job.command
         append(self.session, [response.entry(at=self.at, actor=actor, command=command)])
@@ -123,12 +126,16 @@ def _hold(order: _Order) -> Outcome:
     return _restricted(order, subject, order.lasting(HOLD, LONGEST))
 
 
-def _contained(order: _Order, subject: Subject, rung: Rung) -> Outcome:
-    session = order.session
+def _require_containable(session: Session, subject: Subject, rung: Rung) -> None:
     require_overlay(session, subject.id)
     stage = state_of(session, subject.id).stage
     if stage is Stage.HELD or (rung is Rung.QUARANTINE and stage is not Stage.ACTIVE):
         raise Refused("CONTAINED_ALREADY", f"overlay {subject.id!r} is {stage} already")
+
+
+def _contained(order: _Order, subject: Subject, rung: Rung) -> Outcome:
+    session = order.session
+    _require_containable(session, subject, rung)
     response = order.respond(subject, rung, None)
     contain(session, subject.id, rung, response, actor=order.job.actor, now=order.now)
     until = state_of(session, subject.id).until
@@ -140,7 +147,7 @@ def _restricted(order: _Order, subject: Subject, lasting: timedelta) -> Outcome:
         order.session,
         subject.id,
         actor=order.job.actor,
-        reason=order.reason,
+        reason=order.job.payload.get("reason") or CONFIRMED,
         lasting=lasting,
         at=order.at,
         command=order.job.command,
@@ -219,21 +226,24 @@ def _unblocked(order: _Order, subject: Subject) -> Outcome:
 
 
 def _confirm(order: _Order) -> Outcome:
-    """The second person's confirmation does what was pending."""
+    """The second person's confirmation does what was pending; all is checked before anything."""
     job = order.job
     id_ = require_id("action", job.payload.get("action"))
-    pending, is_second = confirm_action(
-        order.session, id_, actor=job.actor, at=order.at, command=job.command
-    )
-    if not is_second:
-        return Outcome.done(status="confirmed by one")
+    pending = pending_action(order.session, id_, actor=job.actor)
     subject, rung = Subject(pending.subject_kind, pending.subject), Rung(pending.rung)
-    if subject.kind == "overlay" and rung in (Rung.QUARANTINE, Rung.HOLD):
+    contains = subject.kind == "overlay" and rung in CONTAINING
+    lasting = order.lasting(HOLD if subject.kind == "member" else THROTTLE, LONGEST)
+    if contains:
+        _require_containable(order.session, subject, rung)
+    confirm_action(order.session, id_, actor=job.actor, at=order.at, command=job.command)
+    if pending.first_by is None:
+        return Outcome.done(status="confirmed by one")
+    if contains:
         _contained(order, subject, rung)
     elif subject.kind == "member":
-        _restricted(order, subject, order.lasting(HOLD, LONGEST))
+        _restricted(order, subject, lasting)
     else:
-        order.respond(subject, rung, order.now + order.lasting(BLOCK, LONGEST))
+        order.respond(subject, rung, order.now + lasting)
     return Outcome.done(status="done")
 
 

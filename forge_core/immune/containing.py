@@ -26,7 +26,7 @@ NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 """Since when an overlay is active that was never contained."""
 
 _CANARIES = text("""
-    SELECT at, source || '/' || id AS id, success FROM runtime_events
+    SELECT at, source || ' ' || id AS id, success FROM runtime_events
     WHERE subject = :overlay AND subject_kind = 'overlay' AND success IS NOT NULL AND at >= :since
     ORDER BY at, source, id
     LIMIT :most

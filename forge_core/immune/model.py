@@ -18,6 +18,19 @@ MIRROR = Sequence("immune_mirror", metadata=Base.metadata)
 WINDOWS = Sequence("immune_windows", metadata=Base.metadata)
 
 
+class Heartbeat(Base, held=Held.OPERATIONAL):
+    """When somebody was last at work; ``unwell``: what the last look at the house found.
+
+    The look's own row alone says anything there: the names of what to look at again.
+    """
+
+    __tablename__ = "heartbeats"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    at: Mapped[datetime] = mapped_column(TIME)
+    unwell: Mapped[list[str]] = mapped_column(JSONB, server_default=text("'[]'"))
+
+
 class RuntimeEventRow(Base, held=Held.OPERATIONAL):
     """An event as it was published, for 24 hours; an hour is a partition.
 

@@ -75,10 +75,8 @@ def open_action(session: Session, subject: Subject, rung: Rung, response: str) -
     append(session, [Entry(ACTION_OPENED, forge_now(session), HOUSE, id_, data)])
 
 
-def confirm_action(
-    session: Session, id_: str, *, actor: str, at: datetime, command: str | None
-) -> tuple[Row[Any], bool]:
-    """One more person wants it; says what was pending, and whether they were the second one.
+def pending_action(session: Session, id_: str, *, actor: str) -> Row[Any]:
+    """What ``actor`` may confirm.
 
     Refused: ``ACTION_UNKNOWN``, ``ACTION_LAPSED``, ``ACTION_DONE``, ``CONFIRMED_ALREADY``.
     """
@@ -91,6 +89,12 @@ def confirm_action(
         raise Refused("ACTION_LAPSED", f"it lapsed at {row.lapses_at.isoformat()}")
     if row.first_by == actor:
         raise Refused("CONFIRMED_ALREADY", "it takes a second person; you are the first one")
+    return row
+
+
+def confirm_action(
+    session: Session, id_: str, *, actor: str, at: datetime, command: str | None
+) -> None:
+    """One more person wants it; whoever calls has checked that it is pending."""
     data = {"confirmed": rfc3339(real_now(session))}
     append(session, [Entry(ACTION_CONFIRMED, at, actor, id_, data, command)])
-    return row, row.first_by is not None

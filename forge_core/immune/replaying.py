@@ -89,29 +89,24 @@ def _calls(rule: Rule) -> _Replay:
 
     def find(overlay: str, rows: list[Row[Any]], terms: RuleTerms) -> Iterator[Finding]:
         window: deque[Row[Any]] = deque()
+        calls = measured = 0
         for row in rows:
             window.append(row)
-            while _is_too_old(window, row):
-                window.popleft()
-            measures = {
-                "calls": sum(one.calls for one in window),
-                measure: sum(getattr(one, measure) for one in window),
-            }
+            calls, measured = calls + row.calls, measured + getattr(row, measure)
+            # The last minutes that hold fifty calls, none of them from before the last hour.
+            while window[0].minute <= row.minute - AGE or calls - window[0].calls >= LAST:
+                first = window.popleft()
+                calls, measured = calls - first.calls, measured - getattr(first, measure)
             if getattr(row, measure):
+                measures = {"calls": calls, measure: measured}
                 seen = Seen(measures, window[0].minute, row.minute + MINUTE)
                 finding = rule.find(Subject("overlay", overlay), seen, terms)
                 if finding is not None:
                     window.clear()
+                    calls = measured = 0
                     yield finding
 
     return _Replay(_OVERLAYS, find)
-
-
-def _is_too_old(window: deque[Row[Any]], row: Row[Any]) -> bool:
-    """Whether its first minute is from before the last hour, or before the last fifty calls."""
-    first = window[0]
-    later: int = sum(one.calls for one in window) - first.calls
-    return bool(first.minute <= row.minute - AGE) or later >= LAST
 
 
 def _guesses(address: str, rows: list[Row[Any]], terms: RuleTerms) -> Iterator[Finding]:

@@ -324,7 +324,7 @@ CAPABILITIES: Final = (
 
 @dataclass(frozen=True)
 class InForce:
-    """The rulebook as governance has set it now."""
+    """The rulebook as governance has set it now; ``terms`` of the rules that are not off."""
 
     modes: Mapping[str, Mode]
     terms: Mapping[str, Terms]
@@ -335,23 +335,19 @@ class InForce:
     def of(cls, values: Mapping[str, Value]) -> InForce:
         """From present values; a key without one stands at its default."""
         set_: dict[str, Any] = {one.rule.name: _of(one, values) for one in RULEBOOK}
-        modes = {name: Mode(value["mode"]) for name, value in set_.items()}
+        responses = Responses.model_validate(values.get(RESPONSES_KEY, {}), strict=False)
+        # Of the rule's own mode and the one for all the lower one holds.
+        modes = {
+            name: min(Mode(value["mode"]), responses.mode, key=list(Mode).index)
+            for name, value in set_.items()
+        }
         terms = {
             name: {term: parse_decimal(value[term]) for term in GOVERNED[name].terms}
             for name, value in set_.items()
             if modes[name] is not Mode.OFF
         }
-        return cls(
-            modes,
-            terms,
-            Responses.model_validate(values.get(RESPONSES_KEY, {}), strict=False),
-            Allowlist.model_validate(values.get(ALLOWLIST_KEY, {}), strict=False),
-        )
-
-    def mode(self, rule: str) -> Mode:
-        """The lower one of the rule's own and the one for all."""
-        order = list(Mode)
-        return min(self.modes[rule], self.responses.mode, key=order.index)
+        allowlist = Allowlist.model_validate(values.get(ALLOWLIST_KEY, {}), strict=False)
+        return cls(modes, terms, responses, allowlist)
 
     def allows(self, subject: Subject, now: datetime) -> bool:
         """Whether the subject is on the allowlist."""

@@ -44,8 +44,8 @@ class Told:
 
     @property
     def name(self) -> str:
-        """What distinguishes it among its subject's."""
-        return f"{self.event.source}/{self.event.id}"
+        """What distinguishes it among its subject's; neither half has a space."""
+        return f"{self.event.source} {self.event.id}"
 
     @property
     def outcome(self) -> Outcome | None:

@@ -16,6 +16,7 @@ from forge_workers.cli import (
     events,
     genesis,
     history,
+    immune,
     jobs,
     joint,
     ledger,
@@ -93,6 +94,7 @@ app.add_typer(ledger.app, name="ledger")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(clock.app, name="clock")
 app.add_typer(events.app, name="events")
+app.add_typer(immune.app, name="immune")
 app.command("genesis")(genesis.genesis)
 app.command("migrate")(migrate.migrate)
 app.command("doctor")(doctor.doctor)

@@ -1,4 +1,7 @@
-"""`forge events`: the ledger as it is published, how far that is, and publishing it again."""
+"""`forge events`: the ledger as it is published, how far that is, and publishing it again.
+
+And the other way round: taking in what the platform tells of itself.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +30,7 @@ from forge_workers.cli.output import AsJson, complain, print_json, shown, standa
 from forge_workers.cli.servers import database
 from forge_workers.ledger_events import LIVE, is_binding
 from forge_workers.reading import reading
+from forge_workers.runtime_consumer import consume as run_consumer
 
 Event = Mapping[str, Any]
 
@@ -94,6 +98,12 @@ def status(*, as_json: AsJson = False) -> None:
         print_json({"cursor": now.position, "head": now.head, "lag": now.lag})
         return
     standard_output().print(f"{now.position} of {now.head} entries are published, {now.lag} wait")
+
+
+@app.command()
+def consume() -> None:
+    """Record the events of the overlay runtime until stopped; run as many as you like."""
+    run_consumer()
 
 
 def _matcher(binding: str) -> Callable[[str], object]:

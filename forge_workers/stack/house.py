@@ -45,9 +45,15 @@ WORKERS = (
     Worker("count", ("votes",), 2),
     # Sealing is promised within seconds: a long verification must not be in its way.
     Worker("ledger", ("ledger",), 2),
+    # Whoever fails has to be set aside within a second, whatever is voted on meanwhile.
+    Worker("immune", ("immune",), 2),
     # Whoever is called outside may be slow; nobody else waits for that.
     Worker("outside", ("outbox",), 1),
 )
+
+
+EVENTS = (sys.executable, "-m", "forge_workers.runtime_consumer")
+"""The consumer of runtime events."""
 
 
 def beat_arguments(schedule: Path) -> tuple[str, ...]:
@@ -70,5 +76,15 @@ def worker_program(worker: Worker, environment: Mapping[str, str], marker: Path)
             "PYTHONWARNINGS": _ROOT_WARNING,
             readiness.VARIABLE: str(marker),
         },
+        prepare=lambda: marker.unlink(missing_ok=True),
+    )
+
+
+def events_program(environment: Mapping[str, str], marker: Path) -> Program:
+    """The consumer of runtime events; ``marker`` is as for a worker."""
+    return Program(
+        name="events",
+        arguments=EVENTS,
+        environment={**environment, readiness.VARIABLE: str(marker)},
         prepare=lambda: marker.unlink(missing_ok=True),
     )

@@ -19,7 +19,13 @@ from forge_workers.ledger_events import declared_queues
 from forge_workers.processes import require_protected_ledger
 from forge_workers.stack.external import Given
 from forge_workers.stack.flower import FIRST_CHOICE, USER, FlowerServer
-from forge_workers.stack.house import WORKERS, Worker, beat_arguments, worker_program
+from forge_workers.stack.house import (
+    WORKERS,
+    Worker,
+    beat_arguments,
+    events_program,
+    worker_program,
+)
 from forge_workers.stack.interrupts import interruptible
 from forge_workers.stack.processes import Program
 from forge_workers.stack.servers import Servers, embedded_servers
@@ -31,7 +37,7 @@ _WORKERS_START = 60.0
 
 @dataclass(frozen=True)
 class Stack:
-    """Running servers, workers, beat and perhaps Flower of one home."""
+    """Running servers, workers, consumer of events, beat and perhaps Flower of one home."""
 
     servers: Servers
     flower: FlowerServer | None
@@ -41,7 +47,7 @@ class Stack:
         return self.servers.settings()
 
     def handle(self, name: str) -> Handle:
-        """A process: "postgres", "broker", "counters", "decide", "count", "beat", "flower"."""
+        """A process, such as "postgres", "broker", "counters", "decide", "events" or "beat"."""
         return self.servers.handle(name)
 
 
@@ -129,6 +135,8 @@ def _start(stack: Stack, workers: tuple[Worker, ...], *, beat: bool) -> None:
     add = servers.supervisor.add
     for worker in workers:
         add(worker_program(worker, environment, markers[worker.name]), servers.output)
+    markers["events"] = run / "events.ready"
+    add(events_program(environment, markers["events"]), servers.output)
     if stack.flower is not None:
         add(stack.flower.program(environment), servers.output)
     if beat:

@@ -11,7 +11,17 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 # Not "ready": tests/stack starts `forge up` already.
-NAMES = ("ballots", "commands", "memory", "closing", "recount", "opening", "ledger", "executing")
+NAMES = (
+    "ballots",
+    "commands",
+    "memory",
+    "closing",
+    "questions",
+    "recount",
+    "opening",
+    "ledger",
+    "executing",
+)
 
 
 @pytest.mark.processes
@@ -27,7 +37,7 @@ def test_every_benchmark_runs_to_its_end_and_shows_its_parts():
     )
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout)["figures"]
-    assert len(figures) == len(NAMES) + 5  # ballots beside two peers, five of the ledger
+    assert len(figures) == len(NAMES) + 6  # ballots beside two peers, two of the questions, …
     for figure in figures:
         assert figure["value"] > 0
         assert figure["parts"]

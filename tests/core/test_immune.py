@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from tests.core.factories import House
+from tests.core.full_house import done
 from tests.core.immunity import SECOND, Runtime
 
 
@@ -200,6 +201,35 @@ def test_core_takes_two_people(runtime):
     assert runtime.stage("kernel") == "active"
 
 
+def test_the_second_operator_does_what_was_pending(full_house):
+    runtime = Runtime(full_house)
+    done(
+        full_house,
+        type="role_change",
+        payload={"member": "sam", "role": "operator", "holds": True},
+    )
+    runtime.register("kernel", trust="CORE")
+    runtime.tell(runtime.calls("kernel", "f" * 20))
+    action = full_house.one("SELECT id FROM immune_actions")
+
+    full_house.do("immune.confirm", "otto", action=action)
+    assert full_house.do("immune.confirm", "sam", action=action) == {"status": "done"}
+    assert runtime.stage("kernel") == "quarantined"
+    refused = full_house.command("immune.confirm", "otto", {"action": action})
+    assert refused.code == "ACTION_DONE"
+
+
+def test_what_was_contained_meanwhile_is_not_confirmed(runtime):
+    house = runtime.house
+    runtime.register("kernel", trust="CORE")
+    runtime.tell(runtime.calls("kernel", "f" * 20))
+    action = house.one("SELECT id FROM immune_actions")
+    house.do("immune.hold", "otto", **by_hand("overlay", "kernel"))
+
+    assert house.command("immune.confirm", "otto", {"action": action}).code == "CONTAINED_ALREADY"
+    assert house.one("SELECT first_by FROM immune_actions") is None
+
+
 def test_slow_calls_are_warned_of_and_then_throttled(runtime):
     runtime.register("scout", max_execution_ms=100)
     runtime.tell(runtime.calls("scout", "s" * 9, execution_ms=100))
@@ -309,10 +339,12 @@ def test_who_is_on_the_allowlist_is_observed(runtime):
     ]
 
 
+@pytest.mark.parametrize("everywhere", [True, False])
 @pytest.mark.parametrize(("mode", "rungs"), [("off", []), ("observe", ["observe"])])
-def test_a_rule_that_does_not_enforce_touches_nobody(scout, mode, rungs):
+def test_a_rule_that_does_not_enforce_touches_nobody(scout, mode, rungs, everywhere):
     scout.set("immune.overlay.failures_in_a_row", {"mode": "off"})
-    scout.set("immune.overlay.failure_rate", {"mode": mode})
+    key = "immune.responses" if everywhere else "immune.overlay.failure_rate"
+    scout.set(key, {"mode": mode})
     scout.tell(scout.calls("scout", "f" * 30))
 
     assert scout.rungs() == rungs

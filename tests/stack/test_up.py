@@ -89,7 +89,7 @@ def test_no_secret_is_on_a_command_line_in_an_environment_or_in_a_log(stack):
     ]
     assert len(passwords) == 9
     processes = [psutil.Process(handle.pid) for handle in stack.servers.supervisor.handles.values()]
-    assert len(processes) == 9
+    assert len(processes) == 11
     for process in processes:
         words = [*process.cmdline(), *process.environ().values()]
         assert not [word for word in words for password in passwords if password in word]
@@ -123,7 +123,7 @@ def test_a_worker_that_was_frozen_can_be_stopped(stack):
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_up_ends_everything_within_ten_seconds_of_being_told(folder, sent):
     with forge_up(folder / "home") as process:
-        assert len(living_in(folder)) > 7
+        assert len(living_in(folder)) > 8
         process.send_signal(sent)
         began = time.monotonic()
         process.communicate()

@@ -179,6 +179,14 @@ CREATE TABLE incidents (
 );
 CREATE UNIQUE INDEX incidents_open_key ON incidents (kind, subject) WHERE closed_at IS NULL;
 
+-- When somebody was last at work, and what the last look at the house found to be unwell.
+CREATE TABLE heartbeats (
+    name TEXT NOT NULL,
+    at timestamptz NOT NULL,
+    unwell JSONB DEFAULT '[]' NOT NULL,
+    CONSTRAINT heartbeats_pkey PRIMARY KEY (name)
+);
+
 ALTER TABLE overlays
     DROP CONSTRAINT overlays_status_check,
     ADD CONSTRAINT overlays_status_check CHECK (status IN ('ACTIVE', 'RETIRED')),
@@ -307,5 +315,5 @@ GRANT USAGE, SELECT ON SEQUENCE immune_mirror, immune_windows TO forge_app;
 GRANT SELECT, INSERT ON runtime_events TO forge_app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON runtime_unjudged, overlay_minutes, address_minutes,
     member_minutes, host_minutes, download_hours, overlay_baselines, known_addresses,
-    immune_responses, containments, immune_actions, incidents
+    immune_responses, containments, immune_actions, incidents, heartbeats
 TO forge_app;
