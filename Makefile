@@ -56,8 +56,9 @@ bench: $(STAMP) ## Print the ratios the design promises
 chaos: $(STAMP) ## Replay a whole public voting in a storm of crashes; ARGS="--dataset decentraland"
 	@exec $(BIN)/python -m benchmarks.chaos $(ARGS)
 
-docs: $(STAMP) ## Make the diagrams of the docs anew
-	@exec $(BIN)/python docs/lifecycle.py
+docs: $(STAMP) ## Make the generated parts of the docs anew: a diagram, and a simulation's page
+	@$(BIN)/python docs/lifecycle.py
+	@exec $(BIN)/python -m docs.containment
 
 lock: $(STAMP) ## Renew requirements.lock: names, versions and hashes only
 	$(BIN)/python -m pip install --quiet uv

@@ -1,24 +1,23 @@
 """Four ways to set a failing overlay aside: ours, and three that others run, at their defaults.
 
-Models of published algorithms, not their code: Envoy's outlier detection (consecutive failures;
-its success-rate rule asks for 100 requests in ten seconds, which nobody here makes), resilience4j's
-CircuitBreaker (count-based window), fail2ban's jail. Times are seconds.
+Models of published algorithms, not their code, each read in the version that its class names.
+Times are seconds. Whatever needs more than one overlay's calls is left out and said so.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from datetime import UTC, datetime, timedelta
-from fractions import Fraction
-from typing import Protocol
+from typing import Final, Protocol
 
 from forge_core.immune.containment import Containment, Stage, called, contained, elapsed
-from forge_core.immune.overlay_calls import LAST, Call, Fault, judge_calls
+from forge_core.immune.overlay_calls import AGE, FAILURE_RATE, FAILURES_IN_A_ROW, LAST
 from forge_core.immune.rulebook import InForce
 
-HALF = Fraction(1, 2)
-TERMS = InForce.of({}).terms
-EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+TERMS: Final = InForce.of({}).terms
+EPOCH: Final = datetime(2026, 1, 1, tzinfo=UTC)
+NEVER: Final = math.inf
 
 
 class Breaker(Protocol):
@@ -26,6 +25,8 @@ class Breaker(Protocol):
 
     opened: int
     """How many times it was set aside."""
+    shut_until: float
+    """No call before this moment is let through, so that nobody need ask; `NEVER` is people's."""
 
     def admits(self, now: float) -> bool:
         """Whether a call made now is let through."""
@@ -35,117 +36,187 @@ class Breaker(Protocol):
 
 
 class Forge:
-    """The rules over the last calls, quarantine, probation, hold."""
+    """The failure rules over the last calls, then quarantine, probation and hold.
+
+    Quarantine and probation are the product's own functions. The rules are counted along, since
+    judging every window anew takes a thousand times as long; a test holds the two together.
+    """
+
+    RATE: Final = TERMS[FAILURE_RATE.name]["rate"]
+    LEAST: Final = TERMS[FAILURE_RATE.name]["least_calls"]
+    IN_A_ROW: Final = TERMS[FAILURES_IN_A_ROW.name]["in_a_row"]
+    AGE: Final = AGE.total_seconds()
 
     def __init__(self) -> None:
         self.opened = 0
+        self.shut_until = 0.0
         self._state = Containment(Stage.ACTIVE, EPOCH)
-        self._calls: deque[Call] = deque(maxlen=LAST)
-        self._number = 0
+        self._active = True
+        self._response = ""
+        self._window: deque[tuple[float, bool]] = deque()
+        self._failed = self._in_a_row = 0
 
     def admits(self, now: float) -> bool:
-        self._state = elapsed(self._state, HALF, self._response, _moment(now))
+        if self._active:
+            return True
+        self._move(elapsed(self._state, self.RATE, self._response, _moment(now)))
         return self._state.admits()
 
     def called(self, now: float, *, success: bool) -> None:
-        self._number += 1
-        at = _moment(now)
-        if self._state.stage is Stage.PROBATION:
-            self._state = called(self._state, HALF, self._response, at, success=success)
+        if not self._active:
+            at = _moment(now)
+            self._move(called(self._state, self.RATE, self._response, at, success=success))
             return
-        call = Call(at, f"{self._number:09}", success, None if success else Fault.OVERLAY)
-        self._calls.append(call)
-        if not success and judge_calls("it", self._calls, {call.id}, TERMS):
+        self._count(now, success=success)
+        if success:
+            return
+        calls = len(self._window)
+        over = calls >= self.LEAST and (
+            self._failed * self.RATE.denominator > self.RATE.numerator * calls
+        )
+        if over or min(self._in_a_row, calls) >= self.IN_A_ROW:
             self.opened += 1
-            self._state = contained(self._state, self._response, at)
-            self._calls.clear()
+            self._response = f"{self.opened} at {now}"
+            self._move(contained(self._state, self._response, _moment(now)))
+            self._window.clear()
+            self._failed = self._in_a_row = 0
 
-    @property
-    def _response(self) -> str:
-        return f"response {self.opened}"
+    def _count(self, now: float, *, success: bool) -> None:
+        window = self._window
+        window.append((now, success))
+        if success:
+            self._in_a_row = 0
+        else:
+            self._in_a_row += 1
+            self._failed += 1
+        while len(window) > LAST or now - window[0][0] > self.AGE:
+            self._failed -= not window.popleft()[1]
+
+    def _move(self, state: Containment) -> None:
+        self._state = state
+        self._active = state.stage is Stage.ACTIVE
+        if state.stage is Stage.HELD:
+            self.shut_until = NEVER
+        elif state.until is not None:
+            self.shut_until = (state.until - EPOCH).total_seconds()
 
 
 class Envoy:
     """Five failures in a row eject for 30 s times the number of ejections, up to 300 s.
 
-    A sweep every ten seconds lets back in, and takes one from the number where all was well.
+    A sweep every ten seconds lets back in, and takes one from the number where all was well. As
+    in 1.31 and later (`outlier_detection_impl.cc` at 00c7146d). Left out: the success-rate rule,
+    which asks for 100 requests in ten seconds; the other rules, which are off by default; and the
+    limit of 10 % ejected at once, which below ten hosts ejects nobody.
     """
 
     IN_A_ROW, SWEEP, BASE, MOST = 5, 10.0, 30.0, 300.0
 
     def __init__(self) -> None:
         self.opened = 0
+        self.shut_until = 0.0
         self._in_a_row = self._times = 0
-        self._ejected_at: float | None = None
-        self._swept = 0.0
 
     def admits(self, now: float) -> bool:
-        while self._swept + self.SWEEP <= now:
-            self._swept += self.SWEEP
-            if self._ejected_at is None:
-                self._times = max(self._times - 1, 0)
-            elif self._swept - self._ejected_at >= min(self.BASE * self._times, self.MOST):
-                self._ejected_at, self._in_a_row = None, 0
-        return self._ejected_at is None
+        return now >= self.shut_until
 
     def called(self, now: float, *, success: bool) -> None:
-        self._in_a_row = 0 if success else self._in_a_row + 1
-        if self._in_a_row >= self.IN_A_ROW:
-            self.opened += 1
+        if success:
+            self._in_a_row = 0
+            return
+        self._in_a_row += 1
+        if self._in_a_row < self.IN_A_ROW:
+            return
+        self.opened += 1
+        self._in_a_row = 0
+        healthy_sweeps = int((now - self.shut_until) // self.SWEEP)
+        self._times = max(self._times - healthy_sweeps, 0)
+        if self._times * self.BASE < self.MOST + self.BASE:
             self._times += 1
-            self._ejected_at = now
+        lasts = min(self.BASE * self._times, self.MOST)
+        self.shut_until = math.ceil((now + lasts) / self.SWEEP) * self.SWEEP
 
 
 class Resilience4j:
-    """Half of the last 100 calls failed: open for 60 s, then ten calls decide."""
+    """Half of the last 100 calls failed: open for 60 s, then ten calls decide.
+
+    As in 2.4.0 (`CircuitBreakerStateMachine`, `CircuitBreakerMetrics`), with its window of calls.
+    Left out: slow calls, of which there are none here.
+    """
 
     WINDOW, OPEN, HALF_OPEN = 100, 60.0, 10
 
     def __init__(self) -> None:
         self.opened = 0
-        self._last: deque[bool] = deque(maxlen=self.WINDOW)
-        self._open_until: float | None = None
+        self.shut_until = 0.0
+        self._open = False
+        self._last: deque[bool] = deque()
+        self._size = self.WINDOW
+        self._failed = 0
 
     def admits(self, now: float) -> bool:
-        if self._open_until is not None and now >= self._open_until:
-            self._open_until, self._last = None, deque(maxlen=self.HALF_OPEN)
-        return self._open_until is None
+        if self._open and now > self.shut_until:
+            self._open = False
+            self._start(self.HALF_OPEN)
+        return not self._open
 
     def called(self, now: float, *, success: bool) -> None:
         self._last.append(success)
-        if len(self._last) < (self._last.maxlen or 0):
+        self._failed += not success
+        if len(self._last) < self._size:
             return
-        if 2 * self._last.count(False) >= len(self._last):
+        if len(self._last) > self._size:
+            self._failed -= not self._last.popleft()
+        if 2 * self._failed >= self._size:
             self.opened += 1
-            self._open_until = now + self.OPEN
-        elif self._last.maxlen == self.HALF_OPEN:
-            self._last = deque(maxlen=self.WINDOW)
+            self._open = True
+            self.shut_until = now + self.OPEN
+        elif self._size == self.HALF_OPEN:
+            self._start(self.WINDOW)
+
+    def _start(self, size: int) -> None:
+        self._last.clear()
+        self._size, self._failed = size, 0
 
 
 class Fail2ban:
-    """Five failures within ten minutes ban for ten minutes; no success makes up for them."""
+    """Five failures within ten minutes ban for ten minutes; no success makes up for them.
+
+    "Within" is an estimate: what is older counts at its rate, and nothing counts ten minutes after
+    the last failure. As in 1.1.2.dev1 (`failmanager.py`, `ticket.py` and `jail.conf` at deffcbcd).
+    Left out: the second that unbanning, and the five that forgetting, may take longer.
+    """
 
     RETRIES, FIND, BAN = 5, 600.0, 600.0
 
     def __init__(self) -> None:
         self.opened = 0
-        self._failures: deque[float] = deque(maxlen=self.RETRIES)
-        self._banned_until = 0.0
+        self.shut_until = 0.0
+        self._failures = 0
+        self._first = self._latest = 0.0
 
     def admits(self, now: float) -> bool:
-        return now >= self._banned_until
+        return not self.opened or now > self.shut_until
 
     def called(self, now: float, *, success: bool) -> None:
         if success:
             return
-        self._failures.append(now)
-        if len(self._failures) == self.RETRIES and now - self._failures[0] <= self.FIND:
+        if self._failures and now - self._latest >= self.FIND:
+            self._failures = 0
+        if not self._failures:
+            self._first = now
+        elif now - self._first > self.FIND:
+            self._failures = round(self._failures / (now - self._first) * self.FIND)
+            self._first = now - self.FIND
+        self._latest = now
+        self._failures += 1
+        if self._failures >= self.RETRIES:
             self.opened += 1
-            self._banned_until = now + self.BAN
-            self._failures.clear()
+            self._failures = 0
+            self.shut_until = now + self.BAN
 
 
-BREAKERS: dict[str, type[Breaker]] = {
+BREAKERS: Final[dict[str, type[Breaker]]] = {
     "ours": Forge,
     "Envoy": Envoy,
     "resilience4j": Resilience4j,

@@ -30,6 +30,8 @@ from forge_workers.runtime_events import RuntimeEvents
 
 BATCH = 500
 OVERLAYS = 500
+HUMMING = 250
+"""Of them; the others fail, one after the other."""
 BARE = Queue("bench.runtime", Exchange("bench.runtime", type="topic"), routing_key="#")
 IN_A_ROW = 10
 """The failure that crosses the line: the tenth, one after the other."""
@@ -179,7 +181,7 @@ def _contained(house: House, outages: int) -> Figure:
     try:
         with RuntimeEvents("outage", settings=house.settings, linger=0.01) as runtime, _hum(house):
             for number in range(outages):
-                overlay = f"bench{number % OVERLAYS}"
+                overlay = f"bench{HUMMING + number % (OVERLAYS - HUMMING)}"
                 crossed, seen = _outage(runtime, asked, overlay)
                 began = house.query(
                     "SELECT began_at FROM immune_responses WHERE subject = %s"
@@ -236,7 +238,7 @@ def _hum(house: House) -> Iterator[Counter[str]]:
         with RuntimeEvents("hum", settings=house.settings, batch=BATCH) as runtime:
             while not stopping.wait(0.05):
                 for _ in range(100):
-                    runtime.overlay_invoked(f"bench{random.randrange(OVERLAYS)}", success=True)
+                    runtime.overlay_invoked(f"bench{random.randrange(HUMMING)}", success=True)
                 sent["events"] += 100
 
     thread = threading.Thread(target=hum, daemon=True)

@@ -31,7 +31,7 @@ def load_key(path: Path) -> SigningKey:
         return SigningKey.parse(path.read_text(encoding="utf-8").strip())
     except FileNotFoundError as error:
         raise Misconfigured(
-            f"there is no key at {path}; `forge ledger keygen` makes one"
+            f"there is no key at {path}; `forge ledger keys make` makes one"
         ) from error
     except (OSError, NoteInvalid, UnicodeDecodeError) as error:
         raise Misconfigured(f"the key at {path} cannot be used: {error}") from error

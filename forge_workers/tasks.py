@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import structlog
+from celery.signals import beat_init
 from sqlalchemy.exc import DBAPIError
 
 from forge_core.database import describe, is_retryable
@@ -69,6 +70,12 @@ def _outside(act: Callable[[], object]) -> Callable[[], Performed]:
         return Performed()
 
     return performing
+
+
+@beat_init.connect
+def _begin_to_beat(**_: object) -> None:
+    """The pulses of before are as old as the pause was; the next ones are ten seconds away."""
+    _waker.wake(PULSES)
 
 
 for _kind in JOB_KINDS:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict, deque
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
 from forge_core.immune.finding import (
+    SAMPLES_MOST,
     Finding,
     Measures,
     Rule,
@@ -74,39 +76,55 @@ def judge_attempts(
     """
     subject = Subject("address", address)
     found: dict[str, Finding] = {}
-    ordered = sorted(attempts)
-    for end, attempt in enumerate(ordered, start=1):
-        if attempt.id in new:
-            for rule, seen in _seen_at(ordered[:end]):
-                finding = rule.find(subject, seen, terms) if rule.name not in found else None
-                if finding is not None:
-                    found[rule.name] = finding
+    failures = _Failures()
+    for attempt in sorted(attempts):
+        for rule, seen in failures.after(attempt, judged=attempt.id in new):
+            finding = rule.find(subject, seen, terms) if rule.name not in found else None
+            if finding is not None:
+                found[rule.name] = finding
     return list(found.values())
 
 
-def _seen_at(attempts: Sequence[Attempt]) -> Iterator[tuple[Rule, Seen]]:
-    """What there is to judge at the last one of these."""
-    last = attempts[-1]
-    hour = [one for one in attempts if last.at - one.at <= LONG_AGE]
-    if last.success:
-        before = _since_success([one for one in hour[:-1] if one.member == last.member])
-        yield RIGHT_GUESS, _counted(before, last, {"failed_before": len(before)})
-        return
-    failures = [one for one in hour if not one.success]
-    members = len({one.member for one in failures})
-    yield SPRAYING, _counted(failures, last, {"members": members, "failed": len(failures)})
-    recent = _since_success([one for one in hour if last.at - one.at <= AGE])
-    yield GUESSING, _counted(recent, last, {"failed": len(recent)})
+class _Failures:
+    """The failures that count at one attempt after the other: a flood is judged in one pass."""
+
+    def __init__(self) -> None:
+        self._hour: deque[Attempt] = deque()
+        self._recent: deque[Attempt] = deque()
+        self._members: Counter[str] = Counter()
+        self._of: dict[str, deque[Attempt]] = defaultdict(deque)
+
+    def after(self, attempt: Attempt, *, judged: bool) -> Iterator[tuple[Rule, Seen]]:
+        """What there is to judge at this one; it counts from then on."""
+        self._forget(attempt.at)
+        of_member = self._of[attempt.member]
+        while of_member and attempt.at - of_member[0].at > LONG_AGE:
+            of_member.popleft()
+        if attempt.success:
+            if judged:
+                yield RIGHT_GUESS, _seen(of_member, attempt, failed_before=len(of_member))
+            of_member.clear()
+            self._recent.clear()
+            return
+        for kept in (self._hour, self._recent, of_member):
+            kept.append(attempt)
+        self._members[attempt.member] += 1
+        if judged:
+            members = len(self._members)
+            yield SPRAYING, _seen(self._hour, attempt, members=members, failed=len(self._hour))
+            yield GUESSING, _seen(self._recent, attempt, failed=len(self._recent))
+
+    def _forget(self, now: datetime) -> None:
+        while self._recent and now - self._recent[0].at > AGE:
+            self._recent.popleft()
+        while self._hour and now - self._hour[0].at > LONG_AGE:
+            member = self._hour.popleft().member
+            self._members[member] -= 1
+            if not self._members[member]:
+                del self._members[member]
 
 
-def _since_success(attempts: Sequence[Attempt]) -> Sequence[Attempt]:
-    """The failures after the last success."""
-    for start in range(len(attempts), 0, -1):
-        if attempts[start - 1].success:
-            return attempts[start:]
-    return attempts
-
-
-def _counted(failures: Sequence[Attempt], last: Attempt, measures: Measures) -> Seen:
+def _seen(failures: deque[Attempt], last: Attempt, **measures: int) -> Seen:
     first = failures[0] if failures else last
-    return Seen(measures, first.at, last.at, [one.id for one in failures])
+    newest = [failures[n].id for n in range(-min(SAMPLES_MOST, len(failures)), 0)]
+    return Seen(measures, first.at, last.at, newest)

@@ -41,8 +41,7 @@ class Verdict(NamedTuple):
     says: str
 
 
-@dataclass(frozen=True)
-class Subject:
+class Subject(NamedTuple):
     """Whom it is about: an overlay, an address, a member, a host or a proposal."""
 
     kind: str

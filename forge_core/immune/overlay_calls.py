@@ -83,15 +83,13 @@ class Limits:
 
     def is_near(self, execution_ms: int, fuel: int, memory: int) -> bool:
         """Whether a call came near a limit of the manifest; one beyond its time is slow instead."""
-        if self.execution_ms is not None and execution_ms > self.execution_ms:
-            execution_ms = 0
-        return any(
-            limit is not None and used >= NEAR * limit
-            for used, limit in (
-                (execution_ms, self.execution_ms),
-                (fuel, self.fuel),
-                (memory, self.memory),
+        return (
+            (
+                self.execution_ms is not None
+                and NEAR * self.execution_ms <= execution_ms <= self.execution_ms
             )
+            or (self.fuel is not None and fuel >= NEAR * self.fuel)
+            or (self.memory is not None and memory >= NEAR * self.memory)
         )
 
 

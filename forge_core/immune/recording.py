@@ -39,10 +39,10 @@ CHECKS: Final[Mapping[str, str]] = {
 _INSERT = text("""
     INSERT INTO runtime_events
         (source, id, at, type, subject_kind, subject, success, slow, exhausted, data)
-    SELECT source, id, at, type, kind, subject, success, slow, exhausted, data
+    SELECT source, id, at, type, kind, subject, success, slow, exhausted, CAST(data AS jsonb)
     FROM json_to_recordset(CAST(:rows AS json)) AS given (
         source text, id text, at timestamptz, type text, kind text, subject text,
-        success boolean, slow boolean, exhausted boolean, data jsonb
+        success boolean, slow boolean, exhausted boolean, data text
     )
     ON CONFLICT DO NOTHING
     RETURNING source, id, at
@@ -129,7 +129,7 @@ def _row(told: Told) -> dict[str, Any]:
         "success": told.success,
         "slow": told.slow,
         "exhausted": told.exhausted,
-        "data": event.data.model_dump(mode="json", exclude_defaults=True),
+        "data": event.data.model_dump_json(exclude_defaults=True),
     }
 
 

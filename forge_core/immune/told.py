@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 from forge_core.immune.events import AuthAttempted, OverlayInvoked, RuntimeEvent
 from forge_core.immune.finding import Subject
@@ -11,11 +10,11 @@ from forge_core.immune.overlay_calls import Fault, Limits
 from forge_core.immune.windows import Outcome
 
 
-@dataclass(frozen=True)
-class Told:
+class Told(NamedTuple):
     """``success`` is None where an event says nothing about how its subject is doing."""
 
     event: RuntimeEvent
+    subject: Subject
     success: bool | None = None
     slow: bool = False
     exhausted: bool = False
@@ -23,24 +22,22 @@ class Told:
     @classmethod
     def of(cls, event: RuntimeEvent) -> Self:
         """Of an event that is measured by nothing else."""
-        return cls(event, event.data.success if isinstance(event, AuthAttempted) else None)
+        success = event.data.success if isinstance(event, AuthAttempted) else None
+        return cls(event, event.subject, success)
 
     @classmethod
     def of_call(cls, event: OverlayInvoked, limits: Limits) -> Self:
         """Of a call; one that failed by another's fault says nothing, however long it took."""
         call = event.data
         if not call.success and call.fault is not Fault.OVERLAY:
-            return cls(event)
+            return cls(event, event.subject)
         return cls(
             event,
+            event.subject,
             call.success,
             limits.is_slow(call.execution_ms),
             limits.is_near(call.execution_ms, call.fuel, call.memory),
         )
-
-    @property
-    def subject(self) -> Subject:
-        return self.event.subject
 
     @property
     def name(self) -> str:

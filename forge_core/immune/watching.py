@@ -40,6 +40,12 @@ _SILENT = text("""
         WHERE overlay_minutes.overlay = baseline.overlay ORDER BY minute DESC LIMIT 1
     ) AS last ON last.minute < :now - INTERVAL '2 minutes'
     WHERE coalesce(stage, 'active') = 'active'
+        AND coalesce((
+            SELECT type FROM runtime_events
+            WHERE subject = baseline.overlay AND subject_kind = 'overlay'
+                AND type IN ('overlay.activated', 'overlay.stopped')
+            ORDER BY at DESC LIMIT 1
+        ), '') <> 'overlay.stopped'
         AND EXISTS (SELECT FROM overlay_minutes WHERE minute >= :now - INTERVAL '2 minutes')
     ORDER BY baseline.overlay
 """)

@@ -2,42 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from typing import Any, Final
 
 import redis
 import typer
 from rich.markup import escape
 from sqlalchemy import Engine, text
 
+from forge_core.clock import rfc3339
 from forge_core.database import MIGRATIONS, make_engine
 from forge_core.errors import Unavailable
+from forge_core.immune.health import PAGE, Symptom, symptoms_of
+from forge_core.immune.vitals import read_vitals
 from forge_core.ledger.guards import problems
 from forge_core.settings import VARIABLES, Settings
+from forge_workers.cli.immune_queries import incidents
 from forge_workers.cli.output import AsJson, print_json, standard_output
+from forge_workers.health import mirror_symptoms
+from forge_workers.queues import QUEUE_OF
 from forge_workers.reading import reading
 from forge_workers.stack.external import Given
 
-MANY = 100_000  # entries: minutes of the fastest voting there is
-LATE = 30  # seconds that work may wait or a deadline be past before somebody should look
+INCIDENTS_MOST: Final = 20
 
-_OLDEST_JOB = text("""
-    SELECT extract(epoch FROM clock_timestamp() - min(greatest(created_at, not_before)))
-    FROM jobs WHERE state = 'pending' AND not_before <= clock_timestamp()
-""")
-_OLDEST_BALLOT = text("SELECT extract(epoch FROM forge_now() - min(accepted_at)) FROM ballot_inbox")
-_MOST_OVERDUE = text("""
-    SELECT extract(epoch FROM forge_now() - min(closes_at)) FROM proposals
-    WHERE status = 'active' AND closes_at < forge_now()
-""")
-_DEAD = text("SELECT count(*) FROM jobs WHERE state = 'dead'")
-_UNDELIVERED = text("SELECT count(*) FROM outbox WHERE state = 'dead'")
-_LETTERS = text("SELECT count(*) FROM dead_letters")
 _FOUNDED = text("SELECT CASE WHEN sandbox THEN 'a sandbox' ELSE 'production' END FROM instance")
-_UNSEALED = text("SELECT count(*) FROM ledger_unsealed")
-_SEALED = text("SELECT coalesce(max(position) + 1, 0) FROM ledger_order")
-_SIGNED = text("SELECT coalesce(max(size), 0) FROM ledger_checkpoints")
-_FINDINGS = text("SELECT jsonb_array_length(findings) FROM ledger_audits")
 _CLIENT_GRANTS = text("""
     SELECT count(*) FROM pg_tables
     WHERE schemaname = 'public' AND has_table_privilege(format('%I.%I', schemaname, tablename),
@@ -47,16 +37,17 @@ _CLIENT_GRANTS = text("""
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at; ``remedy`` says what to do where it is not well."""
+    """One thing looked at; ``remedy`` and ``runbook`` say what to do where it is not well."""
 
     what: str
     well: bool
     found: str
     remedy: str = ""
+    runbook: str = ""
 
 
 def doctor(*, as_json: AsJson = False) -> None:
-    """Check servers, schema, grants and waiting work. Status 1 when something is not well."""
+    """Check servers, schema, grants, who is at work and what waits. Status 1: not all is well."""
     findings = list(_examine(Settings.load()))
     if as_json:
         print_json([asdict(finding) for finding in findings])
@@ -64,9 +55,13 @@ def doctor(*, as_json: AsJson = False) -> None:
         console = standard_output()
         for finding in findings:
             mark = "[green]✓[/]" if finding.well else "[red]✗[/]"
-            remedy = "" if finding.well else f" → {finding.remedy}"
-            console.print(f"{mark} {finding.what}: {escape(finding.found + remedy)}")
+            told = finding.found if finding.well else f"{finding.found} → {_advice(finding)}"
+            console.print(f"{mark} {finding.what}: {escape(told)}", soft_wrap=True)
     raise typer.Exit(0 if all(finding.well for finding in findings) else 1)
+
+
+def _advice(finding: Finding) -> str:
+    return f"{finding.remedy} ({finding.runbook})" if finding.runbook else finding.remedy
 
 
 def _examine(settings: Settings) -> Iterator[Finding]:
@@ -83,6 +78,7 @@ def _examine(settings: Settings) -> Iterator[Finding]:
             yield from examine(engine)
         finally:
             engine.dispose()
+    yield from map(_finding, mirror_symptoms(settings))
     if settings.broker_url.startswith(("redis://", "rediss://")):
         yield _broker_keeps_messages(settings.broker_url)
 
@@ -99,11 +95,7 @@ def _examine_database(engine: Engine) -> Iterator[Finding]:
     if present != newest:
         return
     with reading(engine) as session:
-
-        def value(query: object) -> object:
-            return session.execute(query).scalar_one_or_none()  # type: ignore[call-overload]
-
-        founded = value(_FOUNDED)
+        founded = session.execute(_FOUNDED).scalar_one_or_none()
         yield Finding("genesis", founded is not None, str(founded or "none"), "run `forge genesis`")
         wrong = problems(session)
         yield Finding(
@@ -112,40 +104,27 @@ def _examine_database(engine: Engine) -> Iterator[Finding]:
             "; ".join(wrong) or "can only be read and added to",
             "use the role forge_app in FORGE_DATABASE_URL, and see docs/ledger.md",
         )
-        counts = (int(str(value(q))) for q in (_UNSEALED, _SEALED, _SIGNED, _FINDINGS))
-        yield from _examine_ledger(*counts)
-        lateness: dict[str, tuple[object, str]] = {
-            "oldest waiting job": (value(_OLDEST_JOB), "is a worker running for each queue?"),
-            "oldest uncounted ballot": (value(_OLDEST_BALLOT), "is a worker serving votes?"),
-            "most overdue voting": (value(_MOST_OVERDUE), "are beat and a worker for closure up?"),
-        }
-        for what, (seconds, remedy) in lateness.items():
-            late = float(str(seconds or 0))
-            found = "none" if seconds is None else f"{late:.1f} s"
-            yield Finding(what, late < LATE, found, remedy)
-        dead = value(_DEAD)
-        yield Finding("dead jobs", dead == 0, str(dead), "see `forge jobs dead`")
-        undelivered = value(_UNDELIVERED)
-        yield Finding("dead effects", undelivered == 0, str(undelivered), "see `forge outbox list`")
-        yield Finding("dead letters", True, str(value(_LETTERS)))
+        yield from map(_finding, symptoms_of(read_vitals(session, QUEUE_OF)))
+        for incident in incidents(session, past=False, limit=INCIDENTS_MOST):
+            yield Finding(
+                f"incident {incident['id']}",
+                False,
+                f"{incident['kind']}, open since {rfc3339(incident['opened_at'])}"
+                f"{_about(incident['details'])}",
+                "see `forge immune incidents`",
+                f"{PAGE}#incident",
+            )
 
 
-def _examine_ledger(unsealed: int, sealed: int, signed: int, findings: int) -> Iterator[Finding]:
-    yield Finding(
-        "unsealed entries",
-        unsealed < MANY,
-        f"{unsealed:,}",
-        "are beat and a worker for the queue ledger up?",
-    )
-    yield Finding(
-        "signed entries",
-        sealed - signed < MANY and (signed > 0 or sealed == 0),
-        f"{signed:,} of {sealed:,}",
-        "has the worker for ledger its key? see its log for checkpoint.refused",
-    )
-    yield Finding(
-        "verification", findings == 0, f"{findings} discrepancies", "run `forge ledger verify`"
-    )
+def _about(details: Mapping[str, Any]) -> str:
+    """What was unwell when an incident of health was opened."""
+    names = [str(symptom["name"]) for symptom in details.get("symptoms", ())]
+    return f": {', '.join(names)}" if names else ""
+
+
+def _finding(symptom: Symptom) -> Finding:
+    page = symptom.page if symptom.runbook else ""
+    return Finding(symptom.name, symptom.well, symptom.found, symptom.remedy, page)
 
 
 def _examine_client_role(engine: Engine) -> Iterator[Finding]:

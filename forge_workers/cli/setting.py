@@ -122,14 +122,16 @@ def _short(row: dict[str, Any]) -> dict[str, Any]:
     )
     return {
         "key": row["key"],
-        "value": value if value == default else f"{value}, default {default}",
+        "value": value if row["value"] == row["default"] else f"{value}, default {default}",
         "allowed": bounds,
         "class": row["class"],
     }
 
 
 def _readable(value: object) -> str:
-    """Midnights as dates, so that a line is enough for a key."""
+    """Midnights as dates, and of a document what it decides, so that a line is enough for a key."""
+    if isinstance(value, dict):
+        return "; ".join(filter(None, (str(value.get("mode", "")), f"a document of {len(value)}")))
     return re.sub(r"T00:00:00(\.0+)?Z$", "", shown(value))
 
 

@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
-import pytest
+from datetime import timedelta
 
-from benchmarks.breakers import BREAKERS, Envoy, Fail2ban, Forge, Resilience4j
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks.breakers import (
+    BREAKERS,
+    EPOCH,
+    NEVER,
+    TERMS,
+    Envoy,
+    Fail2ban,
+    Forge,
+    Resilience4j,
+)
+from benchmarks.containment import Calls, Spread, _let_through
+from forge_core.immune.overlay_calls import Call, Fault, judge_calls
 
 
 def fed(breaker, outcomes, *, start=0.0, every=1.0):
@@ -39,13 +54,25 @@ def test_envoy_forgets_by_sweeps_in_which_all_was_well():
     assert envoy.admits(100)
 
 
+def test_envoy_remembers_no_more_than_eleven_ejections():
+    envoy = Envoy()
+    now = 0.0
+    for _ in range(30):
+        fed(envoy, "fffff", start=now)
+        assert envoy.shut_until <= now + 4 + 300 + 10
+        now = envoy.shut_until
+    # Ten well sweeps later one is left of the eleven, so this is the second.
+    fed(envoy, "fffff", start=now + 100)
+    assert envoy.shut_until == now + 100 + 70
+
+
 def test_resilience4j_opens_at_half_of_a_hundred_and_asks_ten():
     breaker = Resilience4j()
     assert fed(breaker, "f" * 49 + "s" * 51) is None
     breaker = Resilience4j()
     assert fed(breaker, "f" * 50 + "s" * 51) == 100
-    assert not breaker.admits(99 + 59.9)
-    assert fed(breaker, "sssssfffff", start=159) is None
+    assert not breaker.admits(99 + 60)
+    assert fed(breaker, "sssssfffff", start=160) is None
     assert breaker.opened == 2
     assert fed(breaker, "ssssssffff" + "f" * 49, start=300) is None
     assert breaker.opened == 2
@@ -55,9 +82,25 @@ def test_fail2ban_counts_failures_whatever_is_between_them():
     jail = Fail2ban()
     assert fed(jail, "fsfsfsfs") is None
     assert fed(jail, "fs", start=100) == 101
-    assert not jail.admits(699)
-    assert jail.admits(700)
-    assert fed(Fail2ban(), "fffff", every=151) is None
+    assert not jail.admits(700)
+    assert jail.admits(701)
+
+
+def test_fail2ban_takes_what_is_older_than_ten_minutes_at_its_rate():
+    """By ``FailTicket.adjustTime``: four in 608 s count as round(4 / 608 * 600), which is four."""
+    jail = Fail2ban()
+    fed(jail, "fffff", every=152)
+    assert jail.opened == 1
+    jail = Fail2ban()
+    fed(jail, "f" * 20, every=300)
+    assert jail.opened == 0
+
+
+def test_fail2ban_forgets_ten_minutes_after_the_last_failure():
+    jail = Fail2ban()
+    fed(jail, "ffff")
+    fed(jail, "f", start=3 + 600)
+    assert jail.opened == 0
 
 
 def test_ours_needs_ten_and_then_asks_for_people():
@@ -70,6 +113,40 @@ def test_ours_needs_ten_and_then_asks_for_people():
             ours.called(second, success=False)
             reached += 1
     assert reached == 19
+    assert ours.shut_until == NEVER
+
+
+@given(st.lists(st.tuples(st.sampled_from([1, 5, 600]), st.booleans()), min_size=10, max_size=150))
+def test_ours_is_set_aside_at_the_call_at_which_the_product_would(calls):
+    ours = Forge()
+    told, now = [], 0
+    for number, (pause, success) in enumerate(calls):
+        now += pause
+        ours.called(float(now), success=success)
+        at = EPOCH + timedelta(seconds=now)
+        told.append(Call(at, f"{number:09}", success, None if success else Fault.OVERLAY))
+        found = judge_calls("it", told, {told[-1].id}, TERMS)
+        assert bool(found) == bool(ours.opened)
+        if found:
+            return
+
+
+@given(st.lists(st.tuples(st.integers(1, 400), st.booleans()), max_size=200))
+@pytest.mark.parametrize("kind", BREAKERS.values())
+def test_no_call_is_let_through_before_the_moment_that_is_told(kind, calls):
+    at, now = [], 0.0
+    for pause, _ in calls:
+        now += pause
+        at.append(now)
+    well = [success for _, success in calls]
+    asked = kind()
+    through = []
+    for number, (moment, success) in enumerate(zip(at, well, strict=True)):
+        if asked.admits(moment):
+            asked.called(moment, success=success)
+            through.append(number)
+
+    assert list(_let_through(kind(), Calls(at, well))) == through
 
 
 @pytest.mark.parametrize("kind", BREAKERS.values())
@@ -77,3 +154,8 @@ def test_what_always_goes_well_is_never_set_aside(kind):
     breaker = kind()
     assert fed(breaker, "s" * 2_000) is None
     assert breaker.opened == 0
+
+
+def test_a_spread_is_of_values_that_there_were():
+    assert Spread.of([3, 1, 2, NEVER]) == Spread(2, NEVER, NEVER)
+    assert Spread.of(range(1, 101)) == Spread(50, 95, 100)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import psutil
 import redis
 
+from forge_workers.runtime_queue import QUEUE, TAKEN
 from forge_workers.stack.house import Worker, worker_program
 from forge_workers.stack.up import Stack
 from tests.support import until
@@ -33,6 +34,32 @@ def wipe_broker(stack: Stack) -> None:
     """FLUSHALL: queues, bindings and what was unacknowledged are gone."""
     with redis.Redis.from_url(stack.settings.broker_url) as broker:
         broker.flushall()
+
+
+def wipe_broker_noting(stack: Stack) -> list[bytes]:
+    """The same; returns the messages of runtime events in it, taken by somebody or not."""
+    with redis.Redis.from_url(stack.settings.broker_url) as broker:
+        pipe = broker.pipeline(transaction=True)
+        waiting, taken, _ = pipe.lrange(QUEUE, 0, -1).hvals(TAKEN).flushall().execute()
+        return [*waiting, *taken]
+
+
+def kill_events(stack: Stack) -> None:
+    """SIGKILL to the consumer of runtime events, whatever it has in hand."""
+    running(stack, "events")
+    stack.handle("events").send(signal.SIGKILL)
+
+
+def kill_counters(stack: Stack) -> None:
+    """SIGKILL to the Valkey that keeps nothing: windows and mirror are gone."""
+    running(stack, "counters")
+    stack.handle("counters").send(signal.SIGKILL)
+
+
+def kill_postgres(stack: Stack) -> None:
+    """SIGKILL to the postmaster; its backends find themselves alone and end."""
+    running(stack, "postgres")
+    stack.handle("postgres").send(signal.SIGKILL, group=False)
 
 
 def kill_broker(stack: Stack) -> None:
