@@ -206,7 +206,8 @@ def _not_needed(results: Results) -> str:
     return _words(
         f"Overlays that work, and fail now and then: the share of them that was set aside at least "
         f"once within {CALLS:,} calls. Who counts a few failures in a row is unjust more often "
-        "than who looks at a window, and who counts failures without successes is unjust to everybody. "
+        "than who looks at a window, and who counts failures without successes is unjust to "
+        "everybody. "
         f"resilience4j's window is twice as long as ours and the steadier for it: of overlays that "
         f"fail {_percent(worst)} it sets aside {shares['resilience4j']}, ours {shares['ours']}, "
         "each of which costs a probation."
@@ -245,11 +246,18 @@ def _back(results: Results) -> str:
         f"{short['ours'].seconds.median:.0f} s after an outage of {LASTING[0] // 60} minutes, "
         f"where resilience4j needs {short['resilience4j'].seconds.median:.0f} s, having let "
         f"{short['resilience4j'].failed.median:.0f} failed calls through instead of "
-        f"{short['ours'].failed.median:.0f}. After a longer outage ours lets nothing back in by "
-        f"itself but asks people: {_percent(long['ours'].never)} of the overlays were still "
-        f"refused {CALM // 60} minutes after one of {LASTING[1] // 60} minutes, which the table "
-        "calls never. That is by intent, and the price of what the next table shows. fail2ban's "
-        "wait depends on when its last ban began."
+        f"{short['ours'].failed.median:.0f}. {_held(long)}"
+        "fail2ban's wait depends on when its last ban began."
+    )
+
+
+def _held(found: Mapping[str, Recovered]) -> str:
+    if found["ours"].seconds.median != NEVER:
+        return ""
+    return (
+        f"After {LASTING[1] // 60} minutes of outage ours lets nothing back in by itself but asks "
+        f"people (the table says never, having looked for {CALM // 60} minutes). That is by "
+        "intent, and the price of what the next table shows. "
     )
 
 
@@ -259,10 +267,10 @@ def _for_good(results: Results) -> str:
         f"Every call fails, all day ({DAY:,} s). Ours is at an end after "
         f"{second['ours'].most:.0f} calls, at either pace: {Forge.IN_A_ROW} until it is noticed, "
         f"then {PROBATIONS_MOST} probations of {FAILURES_MOST}; the goal was {GOAL} at most. For "
-        f"resilience4j {DAY / Resilience4j.OPEN * Resilience4j.HALF_OPEN:,.0f} is the number that "
-        f"is usually given: {Resilience4j.HALF_OPEN} calls every {Resilience4j.OPEN:.0f} s, as if "
+        f"resilience4j {DAY / Resilience4j.OPEN * Resilience4j.HALF_OPEN:,.0f} can be "
+        f"reckoned: {Resilience4j.HALF_OPEN} calls every {Resilience4j.OPEN:.0f} s, as if "
         "they came all at once; here they come one after the other, and each try lasts so much "
-        f"longer. For Envoy it is 1,460: {Envoy.IN_A_ROW} calls every {Envoy.MOST:.0f} s, after "
+        f"longer. For Envoy it would be 1,460: {Envoy.IN_A_ROW} calls every {Envoy.MOST:.0f} s, after "
         "shorter waits in the beginning, as if it let back in when a wait is over and not at the "
         "next sweep. At one call a minute Envoy's sweeps forget between two calls what happened, "
         "and resilience4j's wait is over before the next call."

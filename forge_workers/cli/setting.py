@@ -131,7 +131,7 @@ def _short(row: dict[str, Any]) -> dict[str, Any]:
 def _readable(value: object) -> str:
     """Midnights as dates, and of a document what it decides, so that a line is enough for a key."""
     if isinstance(value, dict):
-        return "; ".join(filter(None, (str(value.get("mode", "")), f"a document of {len(value)}")))
+        return str(value.get("mode", "a document"))
     return re.sub(r"T00:00:00(\.0+)?Z$", "", shown(value))
 
 

@@ -129,9 +129,9 @@ def wait_executed(home: Path, proposal: str) -> None:
 @pytest.mark.parametrize(("name", "begins"), [("client", "True "), ("ledger", "{")])
 def test_the_code_of_a_page_runs_as_it_stands(home: Path, name: str, begins: str) -> None:
     page = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     done = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", "\n".join(blocks)],
         cwd=ROOT,
         env={**os.environ, "FORGE_HOME": str(home)},
         capture_output=True,
