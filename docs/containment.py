@@ -270,10 +270,10 @@ def _for_good(results: Results) -> str:
         f"resilience4j {DAY / Resilience4j.OPEN * Resilience4j.HALF_OPEN:,.0f} can be "
         f"reckoned: {Resilience4j.HALF_OPEN} calls every {Resilience4j.OPEN:.0f} s, as if "
         "they came all at once; here they come one after the other, and each try lasts so much "
-        f"longer. For Envoy it would be 1,460: {Envoy.IN_A_ROW} calls every {Envoy.MOST:.0f} s, after "
-        "shorter waits in the beginning, as if it let back in when a wait is over and not at the "
-        "next sweep. At one call a minute Envoy's sweeps forget between two calls what happened, "
-        "and resilience4j's wait is over before the next call."
+        f"longer. For Envoy it would be about 1,460: {Envoy.IN_A_ROW} calls every {Envoy.MOST:.0f} "
+        "s, after shorter waits in the beginning, as if it let back in when a wait is over and not "
+        "at the next sweep. At one call a minute Envoy's sweeps forget between two calls what "
+        "happened, and resilience4j's wait is over before the next call."
     )
 
 
