@@ -5,12 +5,13 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import psutil
 import redis
 
 from forge_workers.runtime_queue import QUEUE, TAKEN
-from forge_workers.stack.house import Worker, worker_program
+from forge_workers.stack.house import Worker, events_program, worker_program
 from forge_workers.stack.up import Stack
 from tests.support import until
 
@@ -44,10 +45,10 @@ def wipe_broker_noting(stack: Stack) -> list[bytes]:
         return [*waiting, *taken]
 
 
-def kill_events(stack: Stack) -> None:
-    """SIGKILL to the consumer of runtime events, whatever it has in hand."""
-    running(stack, "events")
-    stack.handle("events").send(signal.SIGKILL)
+def kill_consumer(stack: Stack, name: str) -> None:
+    """SIGKILL to a consumer of runtime events, whatever it has in hand."""
+    running(stack, name)
+    stack.handle(name).send(signal.SIGKILL)
 
 
 def kill_counters(stack: Stack) -> None:
@@ -94,6 +95,14 @@ def stopped(stack: Stack, name: str) -> Iterator[None]:
         yield
     finally:
         handle.send(signal.SIGCONT)
+
+
+def add_consumer(stack: Stack, name: str) -> None:
+    """Run one more consumer of runtime events; returns when ready."""
+    marker = stack.servers.home.run / f"{name}.ready"
+    program = events_program(stack.handle("beat").program.environment, marker)
+    handle = stack.servers.supervisor.add(replace(program, name=name), stack.servers.output)
+    handle.wait_ready(marker.exists, STARTS)
 
 
 def add_worker(stack: Stack, worker: Worker, failpoints: str) -> None:

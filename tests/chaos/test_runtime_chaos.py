@@ -12,9 +12,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from itertools import count
 from typing import NamedTuple
 
@@ -42,6 +43,7 @@ pytestmark = [pytest.mark.processes, pytest.mark.timeout(1_200 if LONG else 300)
 
 ROUNDS = 12 if LONG else 1
 SOURCES = ("eu-1", "eu-2")
+CONSUMERS = ("events", "events-2")
 SICK = "sick"
 HEALTHY = tuple(f"healthy-{number}" for number in range(19))
 BATCH = 50
@@ -149,8 +151,12 @@ class Storm:
         self.lost: set[Key] = set()
         self.wipes = 0
 
-    def kill_events(self) -> None:
-        self._kill("events", faults.kill_events)
+    def kill_consumer(self) -> None:
+        self._kill(CONSUMERS[0], partial(faults.kill_consumer, name=CONSUMERS[0]))
+
+    def kill_both_consumers(self) -> None:
+        for name in CONSUMERS:
+            self._kill(name, partial(faults.kill_consumer, name=name))
 
     def kill_postgres(self) -> None:
         self._kill("postgres", faults.kill_postgres)
@@ -185,9 +191,11 @@ class Storm:
         self.wipes += 1
 
     def wipe_what_waits(self) -> None:
-        """While the consumer is frozen, with a part of it in hand and the rest in the queue."""
+        """While the consumers are frozen, with a part of it in hand and the rest in the queue."""
         before = len(self.lost)
-        with faults.stopped(self._house.stack, "events"), self._house.broker() as broker:
+        with ExitStack() as frozen, self._house.broker() as broker:
+            for name in CONSUMERS:
+                frozen.enter_context(faults.stopped(self._house.stack, name))
             self._house.until(lambda: broker.llen(QUEUE) > 5, "events wait")
             self.wipe()
         assert len(self.lost) > before
@@ -200,13 +208,13 @@ class Storm:
 
 
 FAULTS: tuple[Callable[[Storm], None], ...] = (
-    Storm.kill_events,
+    Storm.kill_consumer,
     Storm.wipe,
     Storm.kill_postgres,
     Storm.cut_connections,
     Storm.kill_counters,
     Storm.wipe_what_waits,
-    Storm.kill_events,
+    Storm.kill_both_consumers,
     Storm.crash_postgres,
     Storm.freeze_broker,
     Storm.kill_counters,
@@ -216,8 +224,9 @@ FAULTS: tuple[Callable[[Storm], None], ...] = (
 
 @pytest.fixture
 def house() -> Iterator[House]:
-    """With twenty registered overlays."""
+    """With twenty registered overlays, and two who take events in."""
     with running_house() as house:
+        faults.add_consumer(house.stack, CONSUMERS[1])
         with transaction(house.engine) as session:
             at, names = forge_now(session), keep_texts(session, SICK, *HEALTHY)
             version = {"version": "1.0.0", "description": None, "proposal": "p-test"}
@@ -266,7 +275,7 @@ def until_events_come(house: House) -> float:
 
 
 def drain(house: House) -> None:
-    """Until the consumer has recorded an event that came after all others, and holds none."""
+    """Until an event that came after all others is recorded, and no consumer holds one."""
     told = Told("last", "last", datetime.now(UTC), HEALTHY[0], success=True)
     with RuntimeEvents(told.source, settings=house.stack.settings) as events:
 
