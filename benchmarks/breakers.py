@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 
 from forge_core.immune.containment import Containment, Stage, called, contained, elapsed
-from forge_core.immune.overlay_calls import AGE, FAILURE_RATE, FAILURES_IN_A_ROW, LAST
+from forge_core.immune.detectors.overlay_calls import AGE, FAILURE_RATE, FAILURES_IN_A_ROW, LAST
 from forge_core.immune.rulebook import InForce
 
 TERMS: Final = InForce.of({}).terms

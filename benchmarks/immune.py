@@ -20,7 +20,7 @@ from forge_core.clock import forge_now, rfc3339
 from forge_core.database import transaction
 from forge_core.ids import uuid7
 from forge_core.immune.checking import STEPS
-from forge_core.immune.recording import CHECKS
+from forge_core.immune.intake.recording import CHECKS
 from forge_core.jobs.perform import perform
 from forge_core.ledger.entries import Entry, append, keep_texts
 from forge_core.overlays.register import REGISTERED

@@ -28,6 +28,7 @@ from benchmarks.containment import (
     recovered,
     set_aside,
 )
+from forge_core.immune.detectors.overlay_calls import LAST
 from forge_core.immune.ladder import (
     CANARIES_MOST,
     FAILURES_MOST,
@@ -36,7 +37,6 @@ from forge_core.immune.ladder import (
     QUARANTINE,
     QUARANTINE_MOST,
 )
-from forge_core.immune.overlay_calls import LAST
 
 PAGE: Final = Path(__file__).parent / "containment.md"
 PLOT: Final = Path(__file__).parent / "containment.svg"

@@ -20,7 +20,7 @@ from sqlalchemy.engine import Row
 
 from forge_core.database import run, transaction
 from forge_core.errors import Unavailable
-from forge_core.immune.addresses import normalised
+from forge_core.immune.detectors.addresses import normalised
 from forge_core.immune.ladder import CANARIES_MOST, PROBATION_MOST
 from forge_core.settings import Settings
 from forge_workers.counters import Counters

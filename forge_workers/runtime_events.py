@@ -21,8 +21,8 @@ from kombu import Exchange, Queue
 
 from forge_core.errors import Refused, Unavailable
 from forge_core.ids import uuid7
-from forge_core.immune.events import BATCH_MOST, MESSAGE_MOST, read_event
-from forge_core.immune.overlay_calls import Fault
+from forge_core.immune.detectors.overlay_calls import Fault
+from forge_core.immune.intake.events import BATCH_MOST, MESSAGE_MOST, read_event
 from forge_core.settings import Settings
 from forge_workers import broker, ledger_events
 from forge_workers.app import app

@@ -22,9 +22,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from forge_core.database import describe, transaction
 from forge_core.errors import Refused, Unavailable
 from forge_core.failpoints import reach
-from forge_core.immune.events import MESSAGE_MOST, RuntimeEvent, read_event, read_message
-from forge_core.immune.recording import Recorded, record
-from forge_core.immune.windows import Windows
+from forge_core.immune.intake.events import MESSAGE_MOST, RuntimeEvent, read_event, read_message
+from forge_core.immune.intake.recording import Recorded, record
+from forge_core.immune.intake.windows import Windows
 from forge_core.jobs.dead_letters import Letter, keep
 from forge_core.jobs.record import woken
 from forge_workers.runtime_events import BATCH_TYPE, EVENT_TYPE

@@ -35,10 +35,10 @@ from sqlalchemy.orm import Session
 
 from forge_core.database import as_json, run
 from forge_core.errors import Unavailable
-from forge_core.immune import attempts, overlay_calls
-from forge_core.immune.finding import Subject
-from forge_core.immune.usage import HOUR
-from forge_core.immune.windows import (
+from forge_core.immune.detectors import attempts, overlay_calls
+from forge_core.immune.detectors.finding import Subject
+from forge_core.immune.detectors.usage import HOUR
+from forge_core.immune.intake.windows import (
     LOOKED_AT_MOST,
     Failures,
     Items,
@@ -108,7 +108,7 @@ _ITEMS = text("""
 
 
 class ValkeyWindows:
-    """``forge_core.immune.windows.Windows``. For one thread, as a worker's process has one."""
+    """The port ``Windows`` of ``forge_core.immune.intake``. For one thread: a process has one."""
 
     def __init__(self, url: str) -> None:
         self._counters = Counters(url)

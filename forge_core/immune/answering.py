@@ -19,10 +19,10 @@ from forge_core.clock import forge_now
 from forge_core.immune.answer import Answer, Circumstances, Why, answer_to
 from forge_core.immune.containing import contain, state_of
 from forge_core.immune.containment import Stage
-from forge_core.immune.finding import Finding, Subject
+from forge_core.immune.detectors.finding import Finding, Subject
+from forge_core.immune.detectors.overlay_life import judge_quarantines
 from forge_core.immune.incidents import open_one, paused_until
 from forge_core.immune.ladder import block_until, within_blast_radius
-from forge_core.immune.overlay_life import judge_quarantines
 from forge_core.immune.pending import open_action
 from forge_core.immune.responses import (
     MEMORY,

@@ -19,18 +19,13 @@ from sqlalchemy.orm import Session
 
 from forge_core.database import run
 from forge_core.immune.answering import answer_all, counts_from
-from forge_core.immune.attempts import LONG_AGE, Attempt, judge_attempts
 from forge_core.immune.containing import states_of
 from forge_core.immune.containment import Stage
-from forge_core.immune.finding import Finding, Severity, Subject
-from forge_core.immune.hosts import judge_sample
-from forge_core.immune.overlay_calls import AGE, LAST, Call, Fault, judge_calls
-from forge_core.immune.recording import CHECKS
-from forge_core.immune.recovering import go_on
-from forge_core.immune.responses import in_force as responses_in_force
-from forge_core.immune.rulebook import InForce, Rung
-from forge_core.immune.settings import in_force
-from forge_core.immune.usage import (
+from forge_core.immune.detectors.attempts import LONG_AGE, Attempt, judge_attempts
+from forge_core.immune.detectors.finding import Finding, Severity, Subject
+from forge_core.immune.detectors.hosts import judge_sample
+from forge_core.immune.detectors.overlay_calls import AGE, LAST, Call, Fault, judge_calls
+from forge_core.immune.detectors.usage import (
     HOUR,
     MINUTE,
     Minute,
@@ -38,9 +33,14 @@ from forge_core.immune.usage import (
     judge_minutes,
     usual_items,
 )
-from forge_core.immune.usage import (
+from forge_core.immune.detectors.usage import (
     LAST as LAST_MINUTES,
 )
+from forge_core.immune.intake.recording import CHECKS
+from forge_core.immune.recovering import go_on
+from forge_core.immune.responses import in_force as responses_in_force
+from forge_core.immune.rulebook import InForce, Rung
+from forge_core.immune.settings import in_force
 from forge_core.jobs.kinds import Derivation, Job, Outcome
 
 MOST = 5_000

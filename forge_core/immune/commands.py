@@ -11,11 +11,11 @@ from sqlalchemy.orm import Session
 
 from forge_core.clock import as_utc, forge_now
 from forge_core.errors import Refused
-from forge_core.immune.addresses import normalised
 from forge_core.immune.answering import lock_immune
 from forge_core.immune.containing import CONTAINING, contain, end_responses, move, state_of
 from forge_core.immune.containment import Stage, released
-from forge_core.immune.finding import Subject
+from forge_core.immune.detectors.addresses import normalised
+from forge_core.immune.detectors.finding import Subject
 from forge_core.immune.incidents import close_one, open_incident, open_one
 from forge_core.immune.pending import confirm_action, pending_action
 from forge_core.immune.responses import (

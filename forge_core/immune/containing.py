@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session
 from forge_core.clock import forge_now
 from forge_core.database import run
 from forge_core.immune.containment import Containment, Stage, contained, held
+from forge_core.immune.detectors.overlay_calls import Call, Fault
 from forge_core.immune.ladder import CANARIES_MOST, Canaries
-from forge_core.immune.overlay_calls import Call, Fault
 from forge_core.immune.responses import ended_entry, tell
 from forge_core.immune.rulebook import Rung
 from forge_core.ledger.entries import Entry, append

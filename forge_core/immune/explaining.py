@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from forge_core.errors import Refused
-from forge_core.immune.finding import Evidence, Rule, Verdict, judged_again
+from forge_core.immune.detectors.finding import Evidence, Rule, Verdict, judged_again
 from forge_core.immune.rulebook import GOVERNED
 from forge_core.text import shown
 

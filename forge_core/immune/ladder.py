@@ -13,7 +13,7 @@ from enum import StrEnum
 from fractions import Fraction
 from typing import Final
 
-from forge_core.immune.wilson import Wilson
+from forge_core.immune.detectors.wilson import Wilson
 
 QUARANTINE: Final = timedelta(seconds=60)
 QUARANTINE_MOST: Final = timedelta(hours=1)

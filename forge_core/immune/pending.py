@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from forge_core.clock import forge_now, rfc3339
 from forge_core.errors import Refused
-from forge_core.immune.finding import Subject
+from forge_core.immune.detectors.finding import Subject
 from forge_core.immune.responses import real_now, response_id
 from forge_core.immune.rulebook import Rung
 from forge_core.jobs.record import HOUSE

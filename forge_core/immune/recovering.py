@@ -18,7 +18,7 @@ from forge_core.immune.containing import (
     state_of,
 )
 from forge_core.immune.containment import Containment, Stage, called, elapsed
-from forge_core.immune.overlay_calls import FAILURE_RATE
+from forge_core.immune.detectors.overlay_calls import FAILURE_RATE
 from forge_core.immune.responses import real_now
 from forge_core.immune.settings import in_force
 from forge_core.jobs.kinds import Derivation, Job, Outcome

@@ -19,13 +19,18 @@ from sqlalchemy.engine import Row
 from sqlalchemy.orm import Session
 
 from forge_core.errors import Refused
-from forge_core.immune.attempts import AGE as ATTEMPTS_AGE
-from forge_core.immune.attempts import GUESSING
-from forge_core.immune.finding import Finding, Rule, RuleTerms, Seen, Subject
-from forge_core.immune.hosts import RUNNING_OUT
-from forge_core.immune.overlay_calls import AGE, EXHAUSTION, FAILURE_RATE, LAST, SLOW_CALLS
-from forge_core.immune.rulebook import GOVERNED
-from forge_core.immune.usage import (
+from forge_core.immune.detectors.attempts import AGE as ATTEMPTS_AGE
+from forge_core.immune.detectors.attempts import GUESSING
+from forge_core.immune.detectors.finding import Finding, Rule, RuleTerms, Seen, Subject
+from forge_core.immune.detectors.hosts import RUNNING_OUT
+from forge_core.immune.detectors.overlay_calls import (
+    AGE,
+    EXHAUSTION,
+    FAILURE_RATE,
+    LAST,
+    SLOW_CALLS,
+)
+from forge_core.immune.detectors.usage import (
     HOARDING,
     HOUR,
     MINUTE,
@@ -34,7 +39,8 @@ from forge_core.immune.usage import (
     judge_downloads,
     judge_minutes,
 )
-from forge_core.immune.usage import LAST as LAST_MINUTES
+from forge_core.immune.detectors.usage import LAST as LAST_MINUTES
+from forge_core.immune.rulebook import GOVERNED
 from forge_core.text import shown
 
 DAYS: Final = timedelta(days=7)

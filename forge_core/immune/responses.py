@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from forge_core.clock import as_utc, rfc3339
 from forge_core.database import run
 from forge_core.errors import Refused
-from forge_core.immune.finding import Evidence, Subject
+from forge_core.immune.detectors.finding import Evidence, Subject
 from forge_core.immune.rulebook import Rung
 from forge_core.jobs.record import wake
 from forge_core.ledger.entries import Entry, EntryKind, keep_texts

@@ -18,9 +18,16 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
 from forge_core.capabilities.declaration import Capability, CapabilityClass, Value
 from forge_core.clock import parse_moment
 from forge_core.exact import parse_decimal, to_decimal_string
-from forge_core.immune import attempts, crowds, hosts, overlay_calls, overlay_life, usage
-from forge_core.immune.addresses import Network, parse_network
-from forge_core.immune.finding import Rule, Subject, Terms
+from forge_core.immune.detectors import (
+    attempts,
+    crowds,
+    hosts,
+    overlay_calls,
+    overlay_life,
+    usage,
+)
+from forge_core.immune.detectors.addresses import Network, parse_network
+from forge_core.immune.detectors.finding import Rule, Subject, Terms
 
 PREFIX: Final = "immune."
 ALLOWED_MOST: Final = 30

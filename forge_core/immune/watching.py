@@ -14,9 +14,9 @@ from sqlalchemy.orm import Session
 from forge_core.clock import forge_now
 from forge_core.database import run
 from forge_core.immune.answering import answer_all
-from forge_core.immune.crowds import Cast, judge_burst, judge_new_accounts
-from forge_core.immune.finding import Finding, RuleTerms
-from forge_core.immune.overlay_life import judge_peers, judge_silence
+from forge_core.immune.detectors.crowds import Cast, judge_burst, judge_new_accounts
+from forge_core.immune.detectors.finding import Finding, RuleTerms
+from forge_core.immune.detectors.overlay_life import judge_peers, judge_silence
 from forge_core.immune.responses import real_now
 from forge_core.immune.settings import in_force
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from forge_core.immune.addresses import normalised
+from forge_core.immune.detectors.addresses import normalised
 from forge_workers.cli import immune_queries as queries
 from forge_workers.cli import outlook
 from forge_workers.cli.durations import parse_duration

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from forge_core.errors import Refused
-from forge_core.immune.addresses import normalised
+from forge_core.immune.detectors.addresses import normalised
 from forge_core.immune.rulebook import PREFIX
 
 Row = dict[str, Any]

@@ -19,7 +19,7 @@ from benchmarks.breakers import (
     Resilience4j,
 )
 from benchmarks.containment import Calls, Spread, _let_through
-from forge_core.immune.overlay_calls import LAST, Call, Fault, judge_calls
+from forge_core.immune.detectors.overlay_calls import LAST, Call, Fault, judge_calls
 
 
 def fed(breaker, outcomes, *, start=0.0, every=1.0):

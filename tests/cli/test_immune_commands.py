@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from forge_core.actions.payloads import parse_payload
-from forge_core.immune.addresses import normalised
+from forge_core.immune.detectors.addresses import normalised
 from forge_core.immune.rulebook import GOVERNED
 from forge_core.members.genesis import Founder
 from forge_core.members.levels import Role, TrustLevel

@@ -12,9 +12,9 @@ from sqlalchemy import text
 from forge_core.clock import forge_now, rfc3339
 from forge_core.database import transaction
 from forge_core.immune.checking import STEPS
-from forge_core.immune.events import RuntimeEvent, read_event
-from forge_core.immune.recording import Recorded, record
-from forge_core.immune.windows import RowWindows, Windows
+from forge_core.immune.intake.events import RuntimeEvent, read_event
+from forge_core.immune.intake.recording import Recorded, record
+from forge_core.immune.intake.windows import RowWindows, Windows
 from forge_core.ledger.entries import Entry, append, keep_texts
 from forge_core.overlays.register import REGISTERED, TRUST_CHANGED
 from tests.core.factories import House

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forge_core.errors import Refused
-from forge_core.immune.addresses import normalised
+from forge_core.immune.detectors.addresses import normalised
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forge_core.immune.attempts import (
+from forge_core.immune.detectors.attempts import (
     GUESSING,
     RIGHT_GUESS,
     SPRAYING,
     Attempt,
     judge_attempts,
 )
-from forge_core.immune.finding import judged_again
+from forge_core.immune.detectors.finding import judged_again
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forge_core.immune.finding import Severity, judged_again
-from forge_core.immune.overlay_calls import (
+from forge_core.immune.detectors.finding import Severity, judged_again
+from forge_core.immune.detectors.overlay_calls import (
     EXHAUSTION,
     FAILURE_RATE,
     FAILURES_IN_A_ROW,

@@ -9,10 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forge_core.immune.crowds import BURST, NEW_ACCOUNTS, Cast, judge_burst, judge_new_accounts
-from forge_core.immune.finding import Severity, judged_again
-from forge_core.immune.hosts import RUNNING_OUT, judge_sample
-from forge_core.immune.overlay_life import (
+from forge_core.immune.detectors.crowds import (
+    BURST,
+    NEW_ACCOUNTS,
+    Cast,
+    judge_burst,
+    judge_new_accounts,
+)
+from forge_core.immune.detectors.finding import Severity, judged_again
+from forge_core.immune.detectors.hosts import RUNNING_OUT, judge_sample
+from forge_core.immune.detectors.overlay_life import (
     FLAPS,
     OUTLIER,
     SILENCE,

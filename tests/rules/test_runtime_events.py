@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forge_core.errors import Refused
-from forge_core.immune.events import (
+from forge_core.immune.intake.events import (
     AHEAD_MOST,
     BATCH_MOST,
     KEPT,

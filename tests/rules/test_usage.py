@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forge_core.immune.finding import judged_again
-from forge_core.immune.usage import (
+from forge_core.immune.detectors.finding import judged_again
+from forge_core.immune.detectors.usage import (
     HOARDING,
     RATE_ABUSE,
     Minute,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from forge_core.immune.wilson import Wilson
+from forge_core.immune.detectors.wilson import Wilson
 
 
 def bounds(part, whole, z=1.96):

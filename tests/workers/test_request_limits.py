@@ -9,7 +9,7 @@ from dataclasses import asdict
 import pytest
 import redis
 
-from forge_core.immune.events import RequestWindow as EventData
+from forge_core.immune.intake.events import RequestWindow as EventData
 from forge_workers.request_limits import PREFIX, RequestLimits, RequestWindow
 
 NOWHERE = "redis://:nobody@127.0.0.1:1/0"

@@ -24,7 +24,7 @@ from structlog.testing import capture_logs
 
 from forge_core.database import make_engine, transaction
 from forge_core.errors import Misconfigured, Refused, Unavailable
-from forge_core.immune.events import MESSAGE_MOST, read_message
+from forge_core.immune.intake.events import MESSAGE_MOST, read_message
 from forge_core.settings import VARIABLES, Settings
 from forge_workers import runtime_consumer, runtime_events, runtime_intake
 from forge_workers.runtime_consumer import RuntimeConsumer

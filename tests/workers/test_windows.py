@@ -16,9 +16,9 @@ from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
 from forge_core.database import as_json, make_engine, transaction
-from forge_core.immune.finding import Subject
-from forge_core.immune.usage import HYPERLOGLOG_ERROR
-from forge_core.immune.windows import Failures, Outcome, RowWindows
+from forge_core.immune.detectors.finding import Subject
+from forge_core.immune.detectors.usage import HYPERLOGLOG_ERROR
+from forge_core.immune.intake.windows import Failures, Outcome, RowWindows
 from forge_workers.windows import KEPT, ValkeyWindows
 from tests.support import until
 from tests.workers.own_valkey import own_valkey

@@ -26,9 +26,9 @@ from pydantic_core import from_json
 
 from forge_core.clock import parse_moment
 from forge_core.errors import Refused
-from forge_core.immune.addresses import normalised
-from forge_core.immune.finding import Subject
-from forge_core.immune.overlay_calls import Fault
+from forge_core.immune.detectors.addresses import normalised
+from forge_core.immune.detectors.finding import Subject
+from forge_core.immune.detectors.overlay_calls import Fault
 from forge_core.text import shown
 
 MESSAGE_MOST: Final = 1_000_000

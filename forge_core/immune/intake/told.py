@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple, Self
 
-from forge_core.immune.events import AuthAttempted, OverlayInvoked, RuntimeEvent
-from forge_core.immune.finding import Subject
-from forge_core.immune.overlay_calls import Fault, Limits
-from forge_core.immune.windows import Outcome
+from forge_core.immune.detectors.finding import Subject
+from forge_core.immune.detectors.overlay_calls import Fault, Limits
+from forge_core.immune.intake.events import AuthAttempted, OverlayInvoked, RuntimeEvent
+from forge_core.immune.intake.windows import Outcome
 
 
 class Told(NamedTuple):

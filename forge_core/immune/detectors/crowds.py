@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from statistics import median
 from typing import Final, NamedTuple
 
-from forge_core.immune.finding import (
+from forge_core.immune.detectors.finding import (
     Finding,
     Measures,
     Rule,

@@ -12,14 +12,14 @@ from math import ceil, inf
 
 from sqlalchemy.orm import Session
 
-from forge_core.immune.attempts import GUESSING, RIGHT_GUESS, SPRAYING
-from forge_core.immune.events import ApiRequestWindow, DataDownloaded, ResourceSampled
-from forge_core.immune.finding import RuleTerms, Subject
-from forge_core.immune.hosts import judge_sample
-from forge_core.immune.overlay_calls import FAILURE_RATE, FAILURES_IN_A_ROW
-from forge_core.immune.told import Told
-from forge_core.immune.usage import HOARDING, RATE_ABUSE, may_be_hoarding
-from forge_core.immune.windows import Failures, Outcome, Windows
+from forge_core.immune.detectors.attempts import GUESSING, RIGHT_GUESS, SPRAYING
+from forge_core.immune.detectors.finding import RuleTerms, Subject
+from forge_core.immune.detectors.hosts import judge_sample
+from forge_core.immune.detectors.overlay_calls import FAILURE_RATE, FAILURES_IN_A_ROW
+from forge_core.immune.detectors.usage import HOARDING, RATE_ABUSE, may_be_hoarding
+from forge_core.immune.intake.events import ApiRequestWindow, DataDownloaded, ResourceSampled
+from forge_core.immune.intake.told import Told
+from forge_core.immune.intake.windows import Failures, Outcome, Windows
 
 
 class Nominations:

@@ -15,17 +15,17 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from forge_core.database import as_json, run
-from forge_core.immune.events import (
+from forge_core.immune.detectors.finding import Subject
+from forge_core.immune.detectors.overlay_calls import Limits
+from forge_core.immune.intake.events import (
     OverlayInvoked,
     RuntimeEvent,
 )
-from forge_core.immune.finding import Subject
-from forge_core.immune.nominating import Nominations
-from forge_core.immune.overlay_calls import Limits
+from forge_core.immune.intake.nominating import Nominations
+from forge_core.immune.intake.summaries import summarise
+from forge_core.immune.intake.told import Told
+from forge_core.immune.intake.windows import Windows
 from forge_core.immune.settings import in_force
-from forge_core.immune.summaries import summarise
-from forge_core.immune.told import Told
-from forge_core.immune.windows import Windows
 from forge_core.jobs.record import NewJob, enqueue
 
 CHECKS: Final[Mapping[str, str]] = {

@@ -9,7 +9,7 @@ from fractions import Fraction
 from statistics import median
 from typing import Final
 
-from forge_core.immune.finding import (
+from forge_core.immune.detectors.finding import (
     Finding,
     Measures,
     Rule,

@@ -16,9 +16,9 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from forge_core.database import as_json, run
-from forge_core.immune import attempts, overlay_calls
-from forge_core.immune.finding import Subject
-from forge_core.immune.usage import HOUR
+from forge_core.immune.detectors import attempts, overlay_calls
+from forge_core.immune.detectors.finding import Subject
+from forge_core.immune.detectors.usage import HOUR
 
 
 class Outcome(NamedTuple):

@@ -6,7 +6,7 @@ from datetime import datetime
 from fractions import Fraction
 from typing import Final
 
-from forge_core.immune.finding import (
+from forge_core.immune.detectors.finding import (
     Finding,
     Measures,
     Rule,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from forge_core.immune.finding import (
+from forge_core.immune.detectors.finding import (
     SAMPLES_MOST,
     Finding,
     Measures,

@@ -14,7 +14,7 @@ from enum import StrEnum
 from fractions import Fraction
 from typing import Final
 
-from forge_core.immune.finding import (
+from forge_core.immune.detectors.finding import (
     Finding,
     Measures,
     Rule,
@@ -26,7 +26,7 @@ from forge_core.immune.finding import (
     Verdict,
     percent,
 )
-from forge_core.immune.wilson import Wilson
+from forge_core.immune.detectors.wilson import Wilson
 
 LAST: Final = 50
 AGE: Final = timedelta(hours=1)

@@ -11,16 +11,16 @@ from sqlalchemy import Table, text
 from sqlalchemy.orm import Session
 
 from forge_core.database import Base, as_json
-from forge_core.immune.events import (
+from forge_core.immune.detectors.hosts import thousandths
+from forge_core.immune.intake.events import (
     ApiRequestWindow,
     AuthAttempted,
     OverlayInvoked,
     ResourceSampled,
     RuntimeEvent,
 )
-from forge_core.immune.hosts import thousandths
+from forge_core.immune.intake.told import Told
 from forge_core.immune.model import AddressMinute, HostMinute, MemberMinute, OverlayMinute
-from forge_core.immune.told import Told
 
 Measured = Mapping[str, int]
 

@@ -1,0 +1,1 @@
+"""Rules that find something: each a pure function from what was counted to a finding."""
