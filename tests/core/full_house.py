@@ -459,6 +459,25 @@ CASES: Mapping[str, Case] = {
         "stan",
         [REGISTRATION],
     ),
+    "an overlay out of service": Case(
+        "overlay_standing",
+        {"overlay": "scout", "standing": "retired"},
+        "SELECT id, status FROM overlays",
+        [("scout", "ACTIVE")],
+        [("scout", "RETIRED")],
+        before=[REGISTRATION],
+    ),
+    "an overlay back in service": Case(
+        "overlay_standing",
+        {"overlay": "scout", "standing": "reinstated"},
+        "SELECT id, status FROM overlays",
+        [("scout", "RETIRED")],
+        [("scout", "ACTIVE")],
+        before=[
+            REGISTRATION,
+            Case("overlay_standing", {"overlay": "scout", "standing": "retired"}),
+        ],
+    ),
     "a module's version": Case(
         "overlay_update",
         {"module": "ledger", "current_version": "1.0.0", "new_version": "1.1.0"},

@@ -387,6 +387,7 @@ def test_every_type_of_the_house_is_here():
         "trust_adjustment",
         "overlay_registration",
         "overlay_update",
+        "overlay_standing",
         "feature_activation",
         "treasury_allocation",
         "governance_rule",

@@ -30,7 +30,11 @@ VALID = {
         "version": "1.0.0",
         "description": "Rain or not.",
         "max_execution_ms": 500,
+        "max_fuel": 100_000,
+        "max_memory": 67_108_864,
+        "provides": ["forecast"],
     },
+    "overlay_standing": {"overlay": "weather", "standing": "retired"},
     "overlay_update": {
         "overlay": "weather",
         "current_version": "1.0.0",
@@ -48,7 +52,10 @@ VALID = {
     "emergency": {"action": "adjust", "key": "difficulty", "new_value": 5, "old_value": 4},
     "rollback": {"proposal": "p-1"},
 }
-OPTIONAL = {"old_value", "text", "description", "max_execution_ms", "purpose"}
+OPTIONAL = {
+    *("old_value", "text", "description", "purpose"),
+    *("max_execution_ms", "max_fuel", "max_memory", "provides"),
+}
 # One of two keys says what these are about.
 ALTERNATIVES = {("trust_adjustment", "member"), ("overlay_update", "overlay")}
 KEYS = [(kind, key) for kind, raw in VALID.items() for key in raw]
@@ -188,8 +195,18 @@ def test_a_switch_stands_only_where_one_belongs(kind, value, catalogue):
 @pytest.mark.parametrize(("kind", "key"), KEYS)
 @pytest.mark.parametrize("value", [None, [], {}, ["a"], {"a": 1}, 1.5, -1])
 def test_a_value_of_the_wrong_type_is_refused_and_its_path_named(kind, key, value, catalogue):
-    found = refusal(kind, {**VALID[kind], key: value}, catalogue)
+    given = {**VALID[kind], key: value}
+    if isinstance(value, list) and isinstance(VALID[kind][key], list):
+        assert parse_payload(kind, given, catalogue).json()[key] == value
+        return
+    found = refusal(kind, given, catalogue)
     assert f"payload.{key}" in found.message
+
+
+@pytest.mark.parametrize("given", [["a", "a"], ["a b"], [1], ["a"] * 51])
+def test_what_an_overlay_provides_are_different_identifiers(given, catalogue):
+    registration = {**VALID["overlay_registration"], "provides": given}
+    assert "payload.provides" in refusal("overlay_registration", registration, catalogue).message
 
 
 @pytest.mark.parametrize(("kind", "key"), KEYS)
