@@ -6,9 +6,10 @@ interleave: everything that an answer depends on is read after it is taken.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any, Final
 
 import structlog
@@ -83,8 +84,12 @@ def lock_immune(session: Session) -> None:
     lock_name(session, LOCK)
 
 
-def answer_all(session: Session, findings: Sequence[Finding]) -> None:
-    """Answer findings in order.
+def answer_all(
+    session: Session,
+    findings: Sequence[Finding],
+    counted_from: Mapping[Subject, datetime | None] = MappingProxyType({}),
+) -> None:
+    """Answer findings in order; ``counted_from``: since when their subjects' events were counted.
 
     Running it twice is safe: a finding that was answered is not answered again, and neither is one
     about somebody whom a response as high as its own already holds.
@@ -94,14 +99,14 @@ def answer_all(session: Session, findings: Sequence[Finding]) -> None:
     lock_immune(session)
     rules = rules_in_force(session)
     for finding in findings:
+        subject = finding.subject
+        if subject in counted_from and counted_from[subject] != counts_from(session, subject):
+            continue  # somebody was quicker; what came before their response counts no more
         _answer(session, finding, rules)
 
 
 def _answer(session: Session, finding: Finding, rules: InForce) -> None:
     now = real_now(session)
-    floor = counts_from(session, finding.subject)
-    if floor is not None and finding.since <= floor:
-        return  # somebody was quicker; what came before their response counts no more
     held = in_force(session, finding.subject)
     if any(Rung(row.rung).height >= Rung.QUARANTINE.height for row in held):
         return
@@ -124,7 +129,7 @@ def _answer(session: Session, finding: Finding, rules: InForce) -> None:
 
 
 def counts_from(session: Session, subject: Subject) -> datetime | None:
-    """From when on events about the subject count: after its last release, or its last block."""
+    """Since when events that come in count: after the last release, or the last block."""
     if subject.kind == "overlay":
         state = state_of(session, subject.id)
         return state.since if state.response and state.stage is Stage.ACTIVE else None

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from forge_core.database import run
 from forge_core.immune.answering import answer_all, counts_from
-from forge_core.immune.containing import states_of
+from forge_core.immune.containing import NEVER, states_of
 from forge_core.immune.containment import Stage
 from forge_core.immune.detectors.attempts import LONG_AGE, Attempt, judge_attempts
 from forge_core.immune.detectors.finding import Finding, Severity, Subject
@@ -66,7 +66,7 @@ _NOTE = text("""
 _EVENTS = """
     SELECT at, source, id, source || ' ' || id AS name, type, success, slow, exhausted, data
     FROM runtime_events
-    WHERE subject = :subject AND subject_kind = :kind
+    WHERE subject = :subject AND subject_kind = :kind AND recorded_at > :floor
 """
 _FROM = text(f"{_EVENTS} AND at >= :since ORDER BY at, source, id LIMIT {MOST}")
 _BEFORE = text(f"""
@@ -93,11 +93,21 @@ Judge = Callable[[Session, "Noted", InForce], Iterable[Finding]]
 
 @dataclass(frozen=True)
 class Noted:
-    """A subject, from when on there is something to judge, and from when on anything counts."""
+    """A subject, from when on there is something to judge, and since when anything counts."""
 
     subject: Subject
     since: datetime
     counts_from: datetime | None
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What its events are asked for by; what was recorded earlier counts no more."""
+        return {
+            "subject": self.subject.id,
+            "kind": self.subject.kind,
+            "since": self.since,
+            "floor": self.counts_from or NEVER,
+        }
 
 
 def _step(kind: str, judge: Judge) -> Callable[[Session, Sequence[Job]], list[Outcome]]:
@@ -110,11 +120,13 @@ def _step(kind: str, judge: Judge) -> Callable[[Session, Sequence[Job]], list[Ou
         for row in run(session, _TAKE, kind=kind, subjects=subjects):
             earliest[row.subject] = min(row.at, earliest.get(row.subject, row.at))
         findings: list[Finding] = []
+        floors: dict[Subject, datetime | None] = {}
         for id_, since in sorted(earliest.items()):
             subject = Subject(kind, id_)
-            noted = Noted(subject, since, counts_from(session, subject))
+            floors[subject] = counts_from(session, subject)
+            noted = Noted(subject, since, floors[subject])
             findings += judge(session, noted, rules)
-        answer_all(session, findings)
+        answer_all(session, findings, floors)
         return [Outcome.done() for _ in jobs]
 
     return step
@@ -122,28 +134,16 @@ def _step(kind: str, judge: Judge) -> Callable[[Session, Sequence[Job]], list[Ou
 
 def _read(session: Session, noted: Noted) -> Sequence[Row[Any]]:
     """The events from the first noted one on; a rest is noted anew, for the sweep to find."""
-    since = noted.since
-    if noted.counts_from is not None:
-        since = max(since, noted.counts_from)
-    kind, id_ = noted.subject.kind, noted.subject.id
-    rows = run(session, _FROM, subject=id_, kind=kind, since=since)
+    rows = run(session, _FROM, **noted.asked)
     if len(rows) == MOST:
         last = rows[-1]
-        given = {"kind": kind, "subject": id_, "at": last.at, "source": last.source}
-        session.execute(_NOTE, {**given, "id": last.id})
+        given = {"kind": noted.subject.kind, "subject": noted.subject.id, "at": last.at}
+        session.execute(_NOTE, {**given, "source": last.source, "id": last.id})
     return rows
 
 
 def _before(session: Session, noted: Noted, query: Any, age: timedelta) -> Sequence[Row[Any]]:
-    oldest = noted.since - age
-    if noted.counts_from is not None:
-        oldest = max(oldest, noted.counts_from)
-    id_, kind = noted.subject.id, noted.subject.kind
-    return run(session, query, subject=id_, kind=kind, since=noted.since, age=oldest)
-
-
-def _after(rows: Sequence[Row[Any]], floor: datetime | None) -> list[Row[Any]]:
-    return [row for row in rows if floor is None or row.at > floor]
+    return run(session, query, **noted.asked, age=noted.since - age)
 
 
 def _judge_overlay(session: Session, noted: Noted, rules: InForce) -> Iterable[Finding]:
@@ -153,10 +153,8 @@ def _judge_overlay(session: Session, noted: Noted, rules: InForce) -> Iterable[F
         go_on(session, overlay)
     if state.stage is not Stage.ACTIVE:
         return []
-    new = _after(
-        [row for row in _read(session, noted) if row.success is not None], noted.counts_from
-    )
-    before = _after(_before(session, noted, _CALLS_BEFORE, AGE), noted.counts_from)
+    new = [row for row in _read(session, noted) if row.success is not None]
+    before = _before(session, noted, _CALLS_BEFORE, AGE)
     calls = [
         Call(
             row.at,
@@ -175,8 +173,8 @@ def _judge_address(session: Session, noted: Noted, rules: InForce) -> Iterable[F
     held = responses_in_force(session, noted.subject)
     if any(row.rung == Rung.BLOCK for row in held):
         return []
-    new = _after(_read(session, noted), noted.counts_from)
-    before = _after(_before(session, noted, _BEFORE, LONG_AGE), noted.counts_from)
+    new = _read(session, noted)
+    before = _before(session, noted, _BEFORE, LONG_AGE)
     attempts = [
         Attempt(row.at, row.name, row.success, row.data.get("member") or "")
         for row in (*before, *new)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import text
@@ -25,10 +25,14 @@ CONTAINING: Final = (Rung.QUARANTINE, Rung.HOLD)
 NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 """Since when an overlay is active that was never contained."""
 
+SKEW_MOST: Final = timedelta(hours=1)
+"""So much may a runtime's clock be behind; it keeps a question to a few partitions."""
+
 _CANARIES = text("""
     SELECT at, source || ' ' || id AS id, success FROM runtime_events
-    WHERE subject = :overlay AND subject_kind = 'overlay' AND success IS NOT NULL AND at >= :since
-    ORDER BY at, source, id
+    WHERE subject = :overlay AND subject_kind = 'overlay' AND success IS NOT NULL
+        AND recorded_at >= :since AND at >= CAST(:since AS timestamptz) - :skew
+    ORDER BY recorded_at, at, source, id
     LIMIT :most
 """)
 _OPEN_RESPONSES = text("""
@@ -52,8 +56,12 @@ def state_of(session: Session, overlay: str) -> Containment:
 
 
 def canary_calls(session: Session, overlay: str, state: Containment) -> list[Call]:
-    """The calls of a probation, in order: no more than it lets through."""
-    rows = run(session, _CANARIES, overlay=overlay, since=state.since, most=CANARIES_MOST)
+    """The calls of a probation, as they came in: no more than it lets through.
+
+    By when they were recorded: a runtime whose clock is slow must not have its failures overlooked.
+    """
+    given = {"overlay": overlay, "since": state.since, "most": CANARIES_MOST, "skew": SKEW_MOST}
+    rows = run(session, _CANARIES, **given)
     return [
         Call(row.at, row.id, row.success, None if row.success else Fault.OVERLAY) for row in rows
     ]

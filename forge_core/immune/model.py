@@ -35,7 +35,8 @@ class RuntimeEventRow(Base, held=Held.OPERATIONAL):
     """An event as it was published, for 24 hours; an hour is a partition.
 
     ``success`` is null where it says nothing about the subject: a call that failed by its caller's
-    or the platform's fault, a change of an overlay's life, use of the platform.
+    or the platform's fault, a change of an overlay's life, use of the platform. ``at`` is by the
+    publisher's clock, ``recorded_at`` by ours.
     """
 
     __tablename__ = "runtime_events"
@@ -62,6 +63,7 @@ class RuntimeEventRow(Base, held=Held.OPERATIONAL):
     slow: Mapped[bool] = mapped_column(server_default="false")
     exhausted: Mapped[bool] = mapped_column(server_default="false")
     data: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    recorded_at: Mapped[datetime] = mapped_column(TIME, server_default=text("clock_timestamp()"))
 
 
 class UnjudgedEvent(Base, held=Held.OPERATIONAL):

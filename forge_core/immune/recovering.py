@@ -40,7 +40,8 @@ ELAPSED = Derivation(
                     OR EXISTS (
                         SELECT FROM runtime_events
                         WHERE subject = overlay AND subject_kind = 'overlay'
-                            AND success IS NOT NULL AND at >= since
+                            AND success IS NOT NULL AND recorded_at >= since
+                            AND at >= since - INTERVAL '1 hour'
                     )
                 )
                 OR stage = 'active' AND EXISTS (

@@ -128,7 +128,7 @@ class Runtime:
                 "immune_actions": ("opened_at", "lapses_at"),
                 "incidents": ("opened_at", "pauses_until"),
                 "restrictions": ("imposed_at", "until"),
-                "runtime_events": ("at",),
+                "runtime_events": ("at", "recorded_at"),
             }.items():
                 if table == "runtime_events":  # what would be older than a day has left
                     cursor.execute(

@@ -142,6 +142,23 @@ def test_a_probation_without_calls_is_not_for_ever(scout):
     assert scout.stage("scout") == "active"
 
 
+def test_a_runtime_whose_clock_is_slow_hides_no_failure(scout):
+    def failing(count):
+        behind = scout.house.one("SELECT clock_timestamp()") - timedelta(minutes=20)
+        return [scout.call("scout", "f", at=behind + n * SECOND / 100) for n in range(count)]
+
+    scout.tell(failing(10))
+    scout.time_passes(timedelta(minutes=2))
+    scout.go_on()
+    assert scout.stage("scout") == "probation"
+    scout.record(failing(3))
+    scout.go_on()
+    assert scout.stage("scout") == "quarantined"
+    scout.house.do("immune.release", "otto", **by_hand("overlay", "scout"))
+    scout.tell(failing(10))
+    assert scout.stage("scout") == "quarantined"
+
+
 def test_quarantined_again_and_again_is_held(scout):
     for _ in range(3):
         now = scout.house.one("SELECT clock_timestamp()")

@@ -13,6 +13,7 @@ CREATE TABLE runtime_events (
     slow BOOLEAN DEFAULT false NOT NULL,
     exhausted BOOLEAN DEFAULT false NOT NULL,
     data JSONB NOT NULL,
+    recorded_at timestamptz DEFAULT clock_timestamp() NOT NULL,
     CONSTRAINT runtime_events_pkey PRIMARY KEY (source, id, at),
     CONSTRAINT runtime_events_subject_kind_check
         CHECK (subject_kind IN ('overlay', 'address', 'member', 'host'))
