@@ -154,9 +154,9 @@ def _undo_standing(present: Present, effect: Effect, frame: Frame) -> Planned:
     present.require_latest(effect)
     id_ = Target.parse(effect.target).id
     now = _standing(present, id_, effect.after)
-    require_still(f"the standing of {id_}", expected=effect.after, present=now)
+    require_still(f"the status of {id_}", expected=effect.after["status"], present=now["status"])
     before = dict(effect.before)
-    if before.get("stage", "active") != "active":
+    if "stage" in before and (now["stage"] != "active" or before["stage"] != "active"):
         before["stage"] = "held"
     return _stand(present, id_, now, before, frame)
 

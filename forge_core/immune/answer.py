@@ -56,13 +56,14 @@ class Answer:
 def answer_to(rule: Governed, given: Circumstances) -> Answer:
     """The answer; nothing touches anybody unless everything speaks for it."""
     rung = rule.ladder[min(given.earlier, len(rule.ladder) - 1)]
+    if not given.known:
+        return Answer(Rung.OBSERVE, Why.UNKNOWN)
     if given.mode is Mode.OBSERVE:
         return Answer(Rung.OBSERVE, Why.MODE)
     if not rung.touches:
         return Answer(rung)
     against = (
         (given.allowed, Answer(Rung.OBSERVE, Why.ALLOWED)),
-        (not given.known, Answer(Rung.OBSERVE, Why.UNKNOWN)),
         (given.paused, Answer(Rung.OBSERVE, Why.PAUSED)),
         (given.core, Answer(Rung.WARN, Why.CORE, pending=rung)),
         (given.last_provider, Answer(Rung.WARN, Why.LAST_PROVIDER, pending=rung)),

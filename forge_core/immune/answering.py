@@ -16,12 +16,12 @@ import structlog
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from forge_core.clock import forge_now
+from forge_core.clock import forge_now, rfc3339
 from forge_core.immune.answer import Answer, Circumstances, Why, answer_to
-from forge_core.immune.containing import contain, state_of
+from forge_core.immune.containing import contain, lock_overlay, state_of
 from forge_core.immune.containment import Stage
-from forge_core.immune.detectors.finding import Finding, Subject
-from forge_core.immune.detectors.overlay_life import judge_quarantines
+from forge_core.immune.detectors.finding import Finding, Severity, Subject
+from forge_core.immune.detectors.overlay_life import FLAPS, judge_quarantines
 from forge_core.immune.incidents import open_one, paused_until
 from forge_core.immune.ladder import block_until, within_blast_radius
 from forge_core.immune.pending import open_action
@@ -33,11 +33,12 @@ from forge_core.immune.responses import (
     filed,
     in_force,
     last_block_ends,
+    last_release,
     real_now,
     response_id,
     tell,
 )
-from forge_core.immune.rulebook import GOVERNED, InForce, Rung
+from forge_core.immune.rulebook import GOVERNED, InForce, Mode, Rung
 from forge_core.immune.settings import in_force as rules_in_force
 from forge_core.jobs.record import HOUSE
 from forge_core.ledger.entries import append
@@ -50,14 +51,19 @@ log = structlog.get_logger(__name__)
 
 LOCK: Final = "immune"
 HOUR: Final = timedelta(hours=1)
+HOSTS_MOST: Final = 100
 DAY: Final = timedelta(hours=24)
 
 _FOUNDED = text("SELECT EXISTS (SELECT FROM instance)")
+_HOSTS = text("""
+    SELECT count(DISTINCT subject) FROM immune_responses
+    WHERE subject_kind = 'host' AND ended_at IS NULL AND until_at > clock_timestamp()
+""")
 _OVERLAY = text("SELECT trust, status FROM overlays WHERE id = :id")
 _ACTIVE = text("SELECT count(*) FROM overlays WHERE status = 'ACTIVE'")
 _CONTAINED = text("""
     SELECT count(*) FROM overlays
-    WHERE status = 'ACTIVE' AND (
+    WHERE status = 'ACTIVE' AND overlays.id <> :id AND (
         EXISTS (SELECT FROM containments WHERE overlay = overlays.id AND stage <> 'active')
         OR EXISTS (
             SELECT FROM immune_responses AS response
@@ -73,7 +79,11 @@ _LAST_OF = text("""
         SELECT FROM overlays AS other
         LEFT JOIN containments ON containments.overlay = other.id
         WHERE other.id <> :id AND other.status = 'ACTIVE' AND other.provides ? capability
-            AND coalesce(stage, 'active') = 'active'
+            AND coalesce(stage, 'active') = 'active' AND NOT EXISTS (
+                SELECT FROM immune_responses AS response
+                WHERE response.subject = other.id AND response.subject_kind = 'overlay'
+                    AND rung = 'throttle' AND ended_at IS NULL AND until_at > clock_timestamp()
+            )
     )
     LIMIT 1
 """)
@@ -100,6 +110,8 @@ def answer_all(
     rules = rules_in_force(session)
     for finding in findings:
         subject = finding.subject
+        if subject.kind == "overlay":
+            lock_overlay(session, subject.id)
         if subject in counted_from and counted_from[subject] != counts_from(session, subject):
             continue  # somebody was quicker; what came before their response counts no more
         _answer(session, finding, rules)
@@ -108,7 +120,7 @@ def answer_all(
 def _answer(session: Session, finding: Finding, rules: InForce) -> None:
     now = real_now(session)
     held = in_force(session, finding.subject)
-    if any(Rung(row.rung).height >= Rung.QUARANTINE.height for row in held):
+    if rules.modes[finding.rule] is Mode.OFF or _is_contained(session, finding.subject):
         return
     finding = _or_flapping(session, finding, rules, now)
     rule = GOVERNED[finding.rule]
@@ -117,7 +129,9 @@ def _answer(session: Session, finding: Finding, rules: InForce) -> None:
         # Whoever may publish could fill the ledger with names that there are none of.
         log.warning("immune.unknown", rule=finding.rule, kind=finding.subject.kind)
         return
-    id_ = response_id(finding.id, answer.rung)
+    # An address is not named: whoever guesses could try all of them against the id.
+    name = str(filed(session, finding.subject, new=True))
+    id_ = response_id(finding.rule, finding.subject.kind, name, rfc3339(finding.since), answer.rung)
     if exists(session, id_) or any(_covers(row, finding, answer) for row in held):
         return
     _carry_out(session, finding, answer, id_, now)
@@ -130,17 +144,26 @@ def _answer(session: Session, finding: Finding, rules: InForce) -> None:
 
 def counts_from(session: Session, subject: Subject) -> datetime | None:
     """Since when events that come in count: after the last release, or the last block."""
+    floors = [last_release(session, subject)]
     if subject.kind == "overlay":
         state = state_of(session, subject.id)
-        return state.since if state.response and state.stage is Stage.ACTIVE else None
-    if subject.kind == "address":
-        return last_block_ends(session, subject.id)
-    return None
+        floors.append(state.since if state.response and state.stage is Stage.ACTIVE else None)
+    elif subject.kind == "address":
+        floors.append(last_block_ends(session, subject.id))
+    return max((floor for floor in floors if floor is not None), default=None)
+
+
+def _is_contained(session: Session, subject: Subject) -> bool:
+    return subject.kind == "overlay" and state_of(session, subject.id).stage is not Stage.ACTIVE
 
 
 def _covers(row: Any, finding: Finding, answer: Answer) -> bool:
-    """Whether a response in force says as much; one that touches nobody covers its own matter."""
-    if not answer.rung.touches and _matter(row.rule) != _matter(finding.rule):
+    """Whether a response in force says as much.
+
+    One that touches nobody covers its own matter, until that becomes worse.
+    """
+    worse = (row.severity, finding.verdict.severity) == (Severity.WARNING, Severity.CRITICAL)
+    if not answer.rung.touches and (worse or _matter(row.rule) != _matter(finding.rule)):
         return False
     return Rung(row.rung).height >= answer.rung.height
 
@@ -152,9 +175,14 @@ def _matter(rule: str | None) -> str | None:
 
 def _or_flapping(session: Session, finding: Finding, rules: InForce, now: datetime) -> Finding:
     """The finding, or that its subject is quarantined again and again."""
-    if Rung.QUARANTINE not in GOVERNED[finding.rule].ladder:
+    if (
+        Rung.QUARANTINE not in GOVERNED[finding.rule].ladder
+        or rules.modes[FLAPS.name] is not Mode.ENFORCE
+    ):
         return finding
-    began_at = [*began(session, finding.subject, DAY, rung=Rung.QUARANTINE), now]
+    before = began(session, finding.subject, DAY, rung=Rung.QUARANTINE, automatic=True)
+    floor = last_release(session, finding.subject)
+    began_at = [*(at for at in before if floor is None or at > floor), now]
     return judge_quarantines(finding.subject.id, began_at, now, rules.terms) or finding
 
 
@@ -172,7 +200,8 @@ def _circumstances(
         row = session.execute(_OVERLAY, {"id": subject.id}).one_or_none()
         if row is None or row.status != "ACTIVE":
             return replace(given, known=False)
-        active, contained = (session.execute(query).scalar_one() for query in (_ACTIVE, _CONTAINED))
+        active = session.execute(_ACTIVE).scalar_one()
+        contained = session.execute(_CONTAINED, {"id": subject.id}).scalar_one()
         last = session.execute(_LAST_OF, {"id": subject.id}).scalar_one_or_none()
         return replace(
             given,
@@ -185,6 +214,9 @@ def _circumstances(
         if member is None:
             return replace(given, known=False)
         return replace(given, core=member.level is TrustLevel.CORE)
+    if subject.kind == "host":
+        # Nobody registers hosts: so many are believed to be there.
+        return replace(given, known=session.execute(_HOSTS).scalar_one() < HOSTS_MOST)
     return given
 
 

@@ -7,7 +7,7 @@ so that neither what is kept in memory nor how events were batched has any say i
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,6 +17,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import Row
 from sqlalchemy.orm import Session
 
+from forge_core.clock import rfc3339
 from forge_core.database import run
 from forge_core.immune.answering import answer_all, counts_from
 from forge_core.immune.containing import NEVER, states_of
@@ -39,6 +40,7 @@ from forge_core.immune.detectors.usage import (
 from forge_core.immune.intake.recording import CHECKS
 from forge_core.immune.recovering import go_on
 from forge_core.immune.responses import in_force as responses_in_force
+from forge_core.immune.responses import real_now
 from forge_core.immune.rulebook import InForce, Rung
 from forge_core.immune.settings import in_force
 from forge_core.jobs.kinds import Derivation, Job, Outcome
@@ -46,6 +48,8 @@ from forge_core.jobs.kinds import Derivation, Job, Outcome
 MOST = 5_000
 """Events about one subject that one check looks at; what is left is for the next one."""
 PAST = timedelta(days=8)
+JUDGED = timedelta(hours=1)
+"""What happened earlier gives rise to nothing any more."""
 
 # Rows that another check has just taken are passed over.
 _TAKE = text("""
@@ -55,7 +59,7 @@ _TAKE = text("""
         WHERE subject_kind = :kind AND subject = ANY(:subjects)
         FOR UPDATE SKIP LOCKED
     ))
-    RETURNING subject, at
+    RETURNING subject, at, source, id
 """)
 _NOTE = text("""
     INSERT INTO runtime_unjudged (subject_kind, subject, at, source, id)
@@ -68,12 +72,18 @@ _EVENTS = """
     FROM runtime_events
     WHERE subject = :subject AND subject_kind = :kind AND recorded_at > :floor
 """
-_FROM = text(f"{_EVENTS} AND at >= :since ORDER BY at, source, id LIMIT {MOST}")
+# Events of one moment are told apart by their ids, so that a piece of them ends between two.
+_FROM = text(f"""
+    {_EVENTS} AND at >= :since AND (at, source, id) >= (:since, :source, :id)
+    ORDER BY at, source, id LIMIT {MOST}
+""")
 _BEFORE = text(f"""
-    {_EVENTS} AND at < :since AND at >= :age ORDER BY at, source, id LIMIT {MOST}
+    {_EVENTS} AND at >= :age AND at <= :since AND (at, source, id) < (:since, :source, :id)
+    ORDER BY at DESC, source DESC, id DESC LIMIT {MOST}
 """)
 _CALLS_BEFORE = text(f"""
-    {_EVENTS} AND success IS NOT NULL AND at < :since AND at >= :age
+    {_EVENTS} AND success IS NOT NULL
+        AND at >= :age AND at <= :since AND (at, source, id) < (:since, :source, :id)
     ORDER BY at DESC, source DESC, id DESC LIMIT {LAST}
 """)
 
@@ -97,6 +107,8 @@ class Noted:
 
     subject: Subject
     since: datetime
+    source: str
+    id: str
     counts_from: datetime | None
 
     @property
@@ -106,6 +118,8 @@ class Noted:
             "subject": self.subject.id,
             "kind": self.subject.kind,
             "since": self.since,
+            "source": self.source,
+            "id": self.id,
             "floor": self.counts_from or NEVER,
         }
 
@@ -116,15 +130,18 @@ def _step(kind: str, judge: Judge) -> Callable[[Session, Sequence[Job]], list[Ou
     def step(session: Session, jobs: Sequence[Job]) -> list[Outcome]:
         rules = in_force(session)
         subjects = [str(job.payload["subject"]) for job in jobs]
-        earliest: dict[str, datetime] = {}
+        earliest: dict[str, tuple[datetime, str, str]] = {}
         for row in run(session, _TAKE, kind=kind, subjects=subjects):
-            earliest[row.subject] = min(row.at, earliest.get(row.subject, row.at))
+            first = (row.at, row.source, row.id)
+            earliest[row.subject] = min(first, earliest.get(row.subject, first))
         findings: list[Finding] = []
         floors: dict[Subject, datetime | None] = {}
-        for id_, since in sorted(earliest.items()):
+        oldest = real_now(session) - JUDGED
+        for id_, first in sorted(earliest.items()):
             subject = Subject(kind, id_)
             floors[subject] = counts_from(session, subject)
-            noted = Noted(subject, since, floors[subject])
+            # What is told hours later is kept; it says nothing about how its subject is now.
+            noted = Noted(subject, *max(first, (oldest, "", "")), floors[subject])
             findings += judge(session, noted, rules)
         answer_all(session, findings, floors)
         return [Outcome.done() for _ in jobs]
@@ -146,6 +163,15 @@ def _before(session: Session, noted: Noted, query: Any, age: timedelta) -> Seque
     return run(session, query, **noted.asked, age=noted.since - age)
 
 
+def _names(rows: Sequence[Row[Any]]) -> dict[tuple[datetime, str], str]:
+    """What each event is called: an id that was used again is told apart by its time."""
+    used = Counter(row.name for row in rows)
+    return {
+        (row.at, row.name): row.name if used[row.name] == 1 else f"{row.name} {rfc3339(row.at)}"
+        for row in rows
+    }
+
+
 def _judge_overlay(session: Session, noted: Noted, rules: InForce) -> Iterable[Finding]:
     overlay = noted.subject.id
     state = states_of(session, [overlay])[overlay]
@@ -155,10 +181,11 @@ def _judge_overlay(session: Session, noted: Noted, rules: InForce) -> Iterable[F
         return []
     new = [row for row in _read(session, noted) if row.success is not None]
     before = _before(session, noted, _CALLS_BEFORE, AGE)
+    names = _names([*before, *new])
     calls = [
         Call(
             row.at,
-            row.name,
+            names[row.at, row.name],
             row.success,
             None if row.success else Fault.OVERLAY,
             row.slow,
@@ -166,7 +193,7 @@ def _judge_overlay(session: Session, noted: Noted, rules: InForce) -> Iterable[F
         )
         for row in (*before, *new)
     ]
-    return judge_calls(overlay, calls, {row.name for row in new}, rules.terms)
+    return judge_calls(overlay, calls, {names[row.at, row.name] for row in new}, rules.terms)
 
 
 def _judge_address(session: Session, noted: Noted, rules: InForce) -> Iterable[Finding]:
@@ -175,11 +202,13 @@ def _judge_address(session: Session, noted: Noted, rules: InForce) -> Iterable[F
         return []
     new = _read(session, noted)
     before = _before(session, noted, _BEFORE, LONG_AGE)
+    names = _names([*before, *new])
     attempts = [
-        Attempt(row.at, row.name, row.success, row.data.get("member") or "")
+        Attempt(row.at, names[row.at, row.name], row.success, row.data.get("member") or "")
         for row in (*before, *new)
     ]
-    return judge_attempts(noted.subject.id, attempts, {row.name for row in new}, rules.terms)
+    fresh = {names[row.at, row.name] for row in new}
+    return judge_attempts(noted.subject.id, attempts, fresh, rules.terms)
 
 
 def _judge_member(session: Session, noted: Noted, rules: InForce) -> Iterable[Finding]:

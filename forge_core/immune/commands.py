@@ -12,11 +12,18 @@ from sqlalchemy.orm import Session
 from forge_core.clock import as_utc, forge_now
 from forge_core.errors import Refused
 from forge_core.immune.answering import lock_immune
-from forge_core.immune.containing import CONTAINING, contain, end_responses, move, state_of
+from forge_core.immune.containing import (
+    CONTAINING,
+    contain,
+    end_responses,
+    lock_overlay,
+    move,
+    state_of,
+)
 from forge_core.immune.containment import Stage, released
 from forge_core.immune.detectors.addresses import normalised
 from forge_core.immune.detectors.finding import Subject
-from forge_core.immune.incidents import close_one, open_incident, open_one
+from forge_core.immune.incidents import close_one, open_incident, open_one, pauses_until
 from forge_core.immune.pending import confirm_action, pending_action
 from forge_core.immune.responses import (
     Response,
@@ -96,11 +103,12 @@ class _Order:
         tell(self.session)
         return id_
 
-    def end(self, id_: str) -> None:
-        """End a response before its time."""
+    def end(self, id_: str, *, address: str | None = None) -> None:
+        """End a response before its time; of an address the entry says its commitment."""
         entry = ended_entry(
             self.session,
             id_,
+            address=address,
             now=self.now,
             at=self.at,
             actor=self.job.actor,
@@ -127,7 +135,9 @@ def _hold(order: _Order) -> Outcome:
 
 
 def _require_containable(session: Session, subject: Subject, rung: Rung) -> None:
-    require_overlay(session, subject.id)
+    lock_overlay(session, subject.id)
+    if require_overlay(session, subject.id).status != "ACTIVE":
+        raise Refused("OVERLAY_RETIRED", f"overlay {subject.id!r} is out of service already")
     stage = state_of(session, subject.id).stage
     if stage is Stage.HELD or (rung is Rung.QUARANTINE and stage is not Stage.ACTIVE):
         raise Refused("CONTAINED_ALREADY", f"overlay {subject.id!r} is {stage} already")
@@ -175,6 +185,7 @@ def _release(order: _Order) -> Outcome:
             order.end(row.id)
         tell(order.session)
         return Outcome.done()
+    lock_overlay(order.session, subject.id)
     state = state_of(order.session, subject.id)
     ended = end_responses(
         order.session,
@@ -219,9 +230,9 @@ def _unblock(order: _Order) -> Outcome:
 def _unblocked(order: _Order, subject: Subject) -> Outcome:
     blocks = [row.id for row in in_force(order.session, subject) if row.rung == Rung.BLOCK]
     if not blocks:
-        raise Refused("NOT_BLOCKED", f"{subject.id} is not blocked")
+        raise Refused("NOT_BLOCKED", "this address is not blocked")
     for id_ in blocks:
-        order.end(id_)
+        order.end(id_, address=filed(order.session, subject))
     return Outcome.done(ended=len(blocks))
 
 
@@ -249,11 +260,12 @@ def _confirm(order: _Order) -> Outcome:
 
 def _halt(order: _Order) -> Outcome:
     """The kill switch: nothing is done automatically for a time; what is in force stays."""
-    if open_incident(order.session, "halt", "immune") is not None:
-        close_one(
-            order.session, _open_halt(order), actor=order.job.actor, command=order.job.command
-        )
     until = order.now + order.lasting(HALT, HALT_LONGEST)
+    present = open_incident(order.session, "halt", "immune")
+    if present is not None:
+        # A second halt never shortens the first.
+        until = max(until, pauses_until(order.session, present) or until)
+        close_one(order.session, present, actor=order.job.actor, command=order.job.command)
     id_ = open_one(
         order.session,
         "halt",
@@ -286,10 +298,6 @@ def _resume(order: _Order) -> Outcome:
     return Outcome.done(ended=ended)
 
 
-def _open_halt(order: _Order) -> str:
-    return str(open_incident(order.session, "halt", "immune"))
-
-
 def _shown(moment: datetime) -> str:
     return as_utc(moment).isoformat()
 
@@ -302,9 +310,11 @@ def _step(carry: Carry) -> Callable[[Session, Sequence[Job]], list[Outcome]]:
             require_role(session, job.actor, Role.OPERATOR)
             lock_immune(session)
             order = _Order(session, job, forge_now(session), real_now(session))
-            if job.kind != "immune.confirm":
+            if job.kind != "immune.confirm" or "reason" in job.payload:
                 _ = order.reason
-            return carry(order)
+            # Some of what refuses is only asked on the way: nothing of it may stay.
+            with session.begin_nested():
+                return carry(order)
 
         return alone(jobs, decide)
 

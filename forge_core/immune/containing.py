@@ -10,6 +10,7 @@ from typing import Any, Final
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from forge_core.actions.targets import named
 from forge_core.clock import forge_now
 from forge_core.database import run
 from forge_core.immune.containment import Containment, Stage, contained, held
@@ -18,6 +19,7 @@ from forge_core.immune.ladder import CANARIES_MOST, Canaries
 from forge_core.immune.responses import ended_entry, tell
 from forge_core.immune.rulebook import Rung
 from forge_core.ledger.entries import Entry, append
+from forge_core.locks import lock_name
 from forge_core.overlays.standing import Standing, standing_of
 
 CONTAINING: Final = (Rung.QUARANTINE, Rung.HOLD)
@@ -65,6 +67,11 @@ def canary_calls(session: Session, overlay: str, state: Containment) -> list[Cal
     return [
         Call(row.at, row.id, row.success, None if row.success else Fault.OVERLAY) for row in rows
     ]
+
+
+def lock_overlay(session: Session, overlay: str) -> None:
+    """As an execution that changes the overlay does; the lock of the immune system comes first."""
+    lock_name(session, named("overlay", overlay))
 
 
 def contain(

@@ -25,7 +25,7 @@ QUESTIONS: Final = {
     "retired": ("Retire {}", "If this is executed, it is out of service until it is reinstated."),
 }
 
-# Held by the immune system, not by a person who will know what to do.
+# Held by the immune system, or after its probations; not by a person who will know what to do.
 HELD = Derivation(
     "immune.held",
     text("""
@@ -33,7 +33,8 @@ HELD = Derivation(
         SELECT 'immune.draft', 'draft:' || overlay || ':' || extract(epoch FROM since), true,
             jsonb_build_object('subject', overlay), 'system'
         FROM containments JOIN immune_responses AS response ON response.id = response_id
-        WHERE stage = 'held' AND response.imposed_by = 'system' AND NOT EXISTS (
+        WHERE stage = 'held'
+            AND (response.imposed_by = 'system' OR failed_probations >= 3) AND NOT EXISTS (
             SELECT FROM jobs WHERE key = 'draft:' || overlay || ':' || extract(epoch FROM since)
         )
         ORDER BY 2
@@ -67,13 +68,21 @@ def draft(session: Session, jobs: Sequence[Job], *, catalogue: Catalogue) -> lis
 
 
 def _story(row: Row[Any]) -> str:
-    measures = ", ".join(f"{name} {value}" for name, value in row.evidence["measures"].items())
     failed = row.failed_probations
     probations = f" After that it failed {failed} probations." if failed else ""
+    says = "an operator did so" if row.evidence is None else row.evidence["says"]
     return (
-        f"The immune system set the overlay {row.overlay} aside at {row.began_at:%F %T %Z}: "
-        f"{row.evidence['says']}.{probations} It is held since {row.since:%F %T %Z}, "
-        f"until people decide.\n\n"
+        f"The overlay {row.overlay} was set aside at {row.began_at:%F %T %Z}: {says}.{probations} "
+        f"It is held since {row.since:%F %T %Z}, until people decide.\n\n"
+        f"{_evidence(row)}"
+    )
+
+
+def _evidence(row: Row[Any]) -> str:
+    if row.evidence is None:
+        return f"The reason is with response {row.id}."
+    measures = ", ".join(f"{name} {value}" for name, value in row.evidence["measures"].items())
+    return (
         f"Rule {row.rule}, version {row.evidence['version']}; measured: {measures}. "
         f"The whole evidence is with response {row.id}."
     )

@@ -43,6 +43,7 @@ _PAUSED = text("""
     SELECT max(pauses_until) FROM incidents
     WHERE closed_at IS NULL AND pauses_until > clock_timestamp()
 """)
+_PAUSES = text("SELECT pauses_until FROM incidents WHERE id = :id")
 _LAPSED = text("""
     SELECT id FROM incidents
     WHERE closed_at IS NULL AND pauses_until <= clock_timestamp()
@@ -61,6 +62,12 @@ def open_incident(session: Session, kind: Kind, about: str) -> str | None:
     given = {"kind": kind, "subject": about}
     found: str | None = session.execute(_OPEN, given).scalar_one_or_none()
     return found
+
+
+def pauses_until(session: Session, id_: str) -> datetime | None:
+    """How long that incident pauses what is automatic."""
+    until: datetime | None = session.execute(_PAUSES, {"id": id_}).scalar_one()
+    return until
 
 
 def open_one(

@@ -76,7 +76,8 @@ def probation_of(canaries: Canaries, threshold: Fraction, now: datetime) -> Prob
     if Wilson(canaries.failed, canaries.calls).is_below(threshold):
         return Probation.PASSED
     if canaries.calls >= CANARIES_MOST:
-        return Probation.FAILED
+        # Ten calls prove at best that fewer than 28 % fail; nobody can do better than all of them.
+        return Probation.FAILED if canaries.failed else Probation.PASSED
     if now - canaries.began_at >= PROBATION_MOST:
         return Probation.FAILED if canaries.failed else Probation.PASSED
     return Probation.GOES_ON

@@ -44,11 +44,9 @@ ACTION_CONFIRMED = EntryKind.of(
 )
 
 _OPEN = text("""
-    SELECT EXISTS (
-        SELECT FROM immune_actions
-        WHERE subject = :subject AND subject_kind = :kind AND second_by IS NULL
-            AND lapses_at > clock_timestamp()
-    )
+    SELECT rung FROM immune_actions
+    WHERE subject = :subject AND subject_kind = :kind AND second_by IS NULL
+        AND lapses_at > clock_timestamp()
 """)
 _ACTION = text("""
     SELECT id, subject_kind, subject, rung, response_id, lapses_at, first_by, second_by,
@@ -58,9 +56,9 @@ _ACTION = text("""
 
 
 def open_action(session: Session, subject: Subject, rung: Rung, response: str) -> None:
-    """Ask people, unless they are asked about the same subject already."""
-    given = {"subject": subject.id, "kind": subject.kind}
-    if session.execute(_OPEN, given).scalar_one():
+    """Ask people, unless they are asked for as much about the same subject already."""
+    asked = session.execute(_OPEN, {"subject": subject.id, "kind": subject.kind}).scalars()
+    if any(Rung(one).height >= rung.height for one in asked):
         return
     now = real_now(session)
     id_ = response_id("action", response, rung.value).replace("r-", "a-", 1)

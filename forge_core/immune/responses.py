@@ -14,10 +14,9 @@ from sqlalchemy.orm import Session
 
 from forge_core.clock import as_utc, rfc3339
 from forge_core.database import run
-from forge_core.errors import Refused
 from forge_core.immune.detectors.finding import Evidence, Subject
 from forge_core.immune.rulebook import Rung
-from forge_core.jobs.record import wake
+from forge_core.jobs.record import HOUSE, wake
 from forge_core.ledger.entries import Entry, EntryKind, keep_texts
 
 MEMORY = timedelta(days=30)
@@ -45,22 +44,28 @@ ENDED = EntryKind.of(
     SET ended_at = (data ->> 'ended')::timestamptz, ended_by = entry.actor
     FROM forge_entries(:ids) AS entry WHERE immune_responses.id = entry.subject
     """,
-    texts=("reason",),
+    texts=("address", "reason"),
 )
 
 _NOW = text("SELECT clock_timestamp()")
 _COMMITMENT = text("SELECT commitment FROM known_addresses WHERE address = :address")
 _KNOW = text("INSERT INTO known_addresses (address, commitment) VALUES (:address, :commitment)")
 _IN_FORCE = text("""
-    SELECT id, rung, rule, began_at, until_at FROM immune_responses
+    SELECT id, rung, rule, evidence ->> 'severity' AS severity, began_at, until_at
+    FROM immune_responses
     WHERE subject = :subject AND subject_kind = :kind AND ended_at IS NULL
         AND (until_at IS NULL OR until_at > clock_timestamp())
+        AND (rung <> 'restrict' OR EXISTS (
+            SELECT FROM restrictions
+            WHERE member_id = subject AND restrictions.until > clock_timestamp()
+        ))
     ORDER BY began_at, id
 """)
 _EXISTS = text("SELECT EXISTS (SELECT FROM immune_responses WHERE id = :id)")
 _BEGAN = text("""
     SELECT began_at FROM immune_responses
     WHERE subject = :subject AND subject_kind = :kind AND began_at > clock_timestamp() - :age
+        AND (NOT :automatic OR rule IS NOT NULL)
         AND (CAST(:rung AS text) IS NULL OR rung = :rung)
         AND (CAST(:rule AS text) IS NULL OR rule = :rule)
     ORDER BY began_at
@@ -68,6 +73,10 @@ _BEGAN = text("""
 _LAST_BLOCK = text("""
     SELECT max(coalesce(ended_at, until_at)) FROM immune_responses
     WHERE subject = :subject AND subject_kind = :kind AND rung = 'block'
+""")
+_LAST_RELEASE = text("""
+    SELECT max(ended_at) FROM immune_responses
+    WHERE subject = :subject AND subject_kind = :kind AND ended_by <> :house
 """)
 
 
@@ -150,12 +159,14 @@ def began(
     *,
     rung: Rung | None = None,
     rule: str | None = None,
+    automatic: bool = False,
 ) -> list[datetime]:
     """When responses about the subject began that are not older than ``age``."""
     name = filed(session, subject)
     if name is None:
         return []
-    rows = run(session, _BEGAN, subject=name, kind=subject.kind, age=age, rung=rung, rule=rule)
+    given = {"subject": name, "kind": subject.kind, "age": age, "automatic": automatic}
+    rows = run(session, _BEGAN, **given, rung=rung, rule=rule)
     return [row.began_at for row in rows]
 
 
@@ -170,6 +181,14 @@ def last_block_ends(session: Session, address: str) -> datetime | None:
     return ends
 
 
+def last_release(session: Session, subject: Subject) -> datetime | None:
+    """When a person last ended a response about the subject: what came before counts no more."""
+    name = filed(session, subject)
+    given = {"subject": name, "kind": subject.kind, "house": HOUSE}
+    ended: datetime | None = session.execute(_LAST_RELEASE, given).scalar_one()
+    return ended
+
+
 def ended_entry(
     session: Session,
     id_: str,
@@ -179,9 +198,12 @@ def ended_entry(
     actor: str,
     reason: str | None = None,
     command: str | None = None,
+    address: str | None = None,
 ) -> Entry:
     """The entry that ends a response before its time, or at all where it has none."""
     data: dict[str, Any] = {"ended": rfc3339(now)}
+    if address is not None:
+        data["address"] = address
     if reason is not None:
         data["reason"] = keep_texts(session, reason)[0]
     return Entry(ENDED, at, actor, id_, data, command)
@@ -190,10 +212,3 @@ def ended_entry(
 def tell(session: Session) -> None:
     """After the commit, those who ask fast are told."""
     wake(session, MIRROR)
-
-
-def require_known_address(address: str | None) -> str:
-    """The name entries know it by. Raises ``Refused`` NOT_BLOCKED where they know none."""
-    if address is None:
-        raise Refused("NOT_BLOCKED", "this address is not blocked")
-    return address

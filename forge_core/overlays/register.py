@@ -28,6 +28,8 @@ REGISTERED = EntryKind.of(
 DEREGISTERED = EntryKind.of(
     "overlay.deregistered",
     "DELETE FROM overlays USING forge_entries(:ids) AS entry WHERE overlays.id = entry.subject",
+    # Whoever is registered anew begins anew.
+    "DELETE FROM containments USING forge_entries(:ids) AS entry WHERE overlay = entry.subject",
 )
 
 UPDATED = EntryKind.of(

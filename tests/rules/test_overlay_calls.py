@@ -170,12 +170,3 @@ def test_a_rule_comes_to_the_same_on_the_stored_evidence(outcomes, seed):
     ]
     for finding in judged(given_calls):
         assert judged_again(RULES[finding.rule], finding.evidence()) == finding.verdict
-
-
-def test_ids_tell_findings_apart_and_stay():
-    first, other = judged(calls("f" * 10)), judged(calls("f" * 10), {"e000009"})
-
-    assert [one.id for one in first] == [one.id for one in other]
-    assert len({one.id for one in first}) == 2
-    assert first[0].id == judged(calls("f" * 10))[0].id
-    assert len(first[0].id) == 32

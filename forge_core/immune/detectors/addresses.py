@@ -17,6 +17,8 @@ from forge_core.text import shown
 
 PREFIX: Final = 64
 """Whoever has one IPv6 address usually has all that share its first 64 bits."""
+_MAPPED: Final = 96
+"""So many bits of an IPv6 address say that the rest is an IPv4 one."""
 _LONGEST: Final = 45
 
 
@@ -63,6 +65,9 @@ def parse_network(network: object) -> IPv4Network | IPv6Network:
         parsed = ip_network(network)
     except ValueError as error:
         raise _invalid(network) from error
+    mapped = isinstance(parsed, IPv6Network) and parsed.network_address.ipv4_mapped
+    if mapped and parsed.prefixlen >= _MAPPED:
+        return IPv4Network((mapped, parsed.prefixlen - _MAPPED))
     if isinstance(parsed, IPv6Network) and parsed.prefixlen > PREFIX:
         return parsed.supernet(new_prefix=PREFIX)
     return parsed

@@ -7,7 +7,6 @@ apply the rule to them once more and must come to the same.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -103,12 +102,6 @@ class Finding:
     since: datetime
     until: datetime
     samples: tuple[str, ...]
-
-    @property
-    def id(self) -> str:
-        """The same for the same rule, subject and beginning, in every process and for ever."""
-        named = "\n".join((self.rule, self.subject.kind, self.subject.id, rfc3339(self.since)))
-        return hashlib.sha256(named.encode()).hexdigest()[:32]
 
     def evidence(self) -> Evidence:
         """What is stored with a response."""

@@ -10,8 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from math import ceil, inf
 
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from forge_core.database import as_json, run
+from forge_core.exact import to_decimal_string
 from forge_core.immune.detectors.attempts import GUESSING, RIGHT_GUESS, SPRAYING
 from forge_core.immune.detectors.finding import RuleTerms, Subject
 from forge_core.immune.detectors.hosts import judge_sample
@@ -20,6 +23,15 @@ from forge_core.immune.detectors.usage import HOARDING, RATE_ABUSE, may_be_hoard
 from forge_core.immune.intake.events import ApiRequestWindow, DataDownloaded, ResourceSampled
 from forge_core.immune.intake.told import Told
 from forge_core.immune.intake.windows import Failures, Outcome, Windows
+
+_FULL = text("""
+    SELECT DISTINCT summary.member
+    FROM json_to_recordset(CAST(:rows AS json)) AS asked (member text, minute timestamptz)
+    JOIN member_minutes AS summary
+        ON summary.member = asked.member
+        AND summary.minute = date_trunc('minute', asked.minute, 'UTC')
+    WHERE used + refused >= CAST(:share AS numeric) * allowed
+""")
 
 
 class Nominations:
@@ -32,11 +44,12 @@ class Nominations:
     def among(self, session: Session, new: Sequence[Told]) -> Iterator[Told]:
         """The events to check, of those that have just been inserted."""
         failures = self._failures(session, new)
+        full = self._full(session, new)
         hoards = self._may_hoard(session, new)
         for told in new:
             match told.event:
-                case ApiRequestWindow():
-                    worth = self._fills(told.event)
+                case ApiRequestWindow(data=window):
+                    worth = window.member in full
                 case DataDownloaded(data=download):
                     worth = download.member in hoards
                 case ResourceSampled(data=sample):
@@ -67,10 +80,18 @@ class Nominations:
         # More than nothing may be usual for the member, which only raises the bound.
         return {m for m, items in estimates.items() if may_be_hoarding(items, 0, terms)}
 
-    def _fills(self, event: ApiRequestWindow) -> bool:
+    def _full(self, session: Session, new: Sequence[Told]) -> set[str]:
+        """Members with a minute of which a limit is used up, by all gateways together."""
         terms = self._terms.get(RATE_ABUSE.name)
-        used = event.data.used + event.data.refused
-        return terms is not None and used >= terms["full"] * event.data.limit
+        asked = [
+            {"member": told.subject.id, "minute": told.event.time.isoformat()}
+            for told in new
+            if isinstance(told.event, ApiRequestWindow)
+        ]
+        if terms is None or not asked:
+            return set()
+        share = to_decimal_string(terms["full"])
+        return {row.member for row in run(session, _FULL, rows=as_json(asked), share=share)}
 
     def _speaks(self, told: Told, failures: Failures | None) -> bool:
         if told.slow or told.exhausted:

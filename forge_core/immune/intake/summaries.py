@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -26,13 +26,14 @@ Measured = Mapping[str, int]
 
 
 class Summary:
-    """A table of summaries: its key, and how two rows of one key become one."""
+    """A table of summaries: rows of one key add up; of ``most`` the greater one stays."""
 
-    def __init__(self, model: type[Base], *, by: str) -> None:
+    def __init__(self, model: type[Base], *, most: Collection[str] = ()) -> None:
         table = model.__table__
         assert isinstance(table, Table)  # noqa: S101  # a model of one table has one
         key, minute, *measures = table.columns
-        added = ", ".join(f"{c.name} = {_joined(by, table.name, c.name)}" for c in measures)
+        self._most: Final = frozenset(most)
+        added = ", ".join(f"{c.name} = {self._joined(table.name, c.name)}" for c in measures)
         columns = [c.name for c in (key, minute, *measures)]
         types = ", ".join(
             f"{c} {'text' if c == key.name else 'timestamptz' if c == 'minute' else 'bigint'}"
@@ -47,7 +48,11 @@ class Summary:
             ORDER BY {key.name}, minute
             ON CONFLICT ({key.name}, minute) DO UPDATE SET {added}
         """)  # noqa: S608  # names are the models'
-        self._sums = by == "sum"
+
+    def _joined(self, table: str, column: str) -> str:
+        if column in self._most:
+            return f"greatest({table}.{column}, excluded.{column})"
+        return f"{table}.{column} + excluded.{column}"
 
     def rows(self, measured: Sequence[tuple[str, datetime, Measured]]) -> list[dict[str, Any]]:
         """One row for each subject and minute."""
@@ -55,23 +60,18 @@ class Summary:
         for subject, minute, measures in measured:
             row = rows.setdefault((subject, minute), dict.fromkeys(measures, 0))
             for name, value in measures.items():
-                row[name] = row[name] + value if self._sums else max(row[name], value)
+                row[name] = max(row[name], value) if name in self._most else row[name] + value
         return [
             {self.subject: subject, "minute": minute.isoformat(), **row}
             for (subject, minute), row in rows.items()
         ]
 
 
-def _joined(by: str, table: str, column: str) -> str:
-    if by == "sum":
-        return f"{table}.{column} + excluded.{column}"
-    return f"greatest({table}.{column}, excluded.{column})"
-
-
-OVERLAYS: Final = Summary(OverlayMinute, by="sum")
-ADDRESSES: Final = Summary(AddressMinute, by="sum")
-MEMBERS: Final = Summary(MemberMinute, by="greatest")
-HOSTS: Final = Summary(HostMinute, by="greatest")
+OVERLAYS: Final = Summary(OverlayMinute)
+ADDRESSES: Final = Summary(AddressMinute)
+# Several gateways may each have counted a part of a member's minute.
+MEMBERS: Final = Summary(MemberMinute, most={"allowed"})
+HOSTS: Final = Summary(HostMinute, most={"memory", "disk", "queue_depth", "connections"})
 
 
 def summarise(session: Session, new: Sequence[Told]) -> None:

@@ -256,12 +256,14 @@ AS $$
         AND response.until_at > clock_timestamp()
     GROUP BY known.address
     UNION ALL
-    SELECT 'overlay', overlay, stage, NULL, since
-    FROM public.containments WHERE stage <> 'active'
+    SELECT 'overlay', overlays.id, 'retired', NULL::timestamptz, changed_at
+    FROM public.overlays WHERE status = 'RETIRED'
     UNION ALL
-    SELECT 'overlay', overlays.id, 'retired', NULL, changed_at
-    FROM public.overlays LEFT JOIN public.containments ON overlay = overlays.id
-    WHERE status = 'RETIRED' AND coalesce(stage, 'active') = 'active'
+    SELECT 'overlay', overlay, stage, NULL, since
+    FROM public.containments
+    WHERE stage <> 'active' AND NOT EXISTS (
+        SELECT FROM public.overlays WHERE id = overlay AND status = 'RETIRED'
+    )
     UNION ALL
     SELECT 'overlay', response.subject, 'throttled', max(response.until_at),
         min(response.began_at)
@@ -271,6 +273,9 @@ AS $$
         AND NOT EXISTS (
             SELECT FROM public.containments
             WHERE overlay = response.subject AND stage <> 'active'
+        )
+        AND NOT EXISTS (
+            SELECT FROM public.overlays WHERE id = response.subject AND status = 'RETIRED'
         )
     GROUP BY response.subject
     UNION ALL
