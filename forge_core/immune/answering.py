@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from forge_core.clock import forge_now, rfc3339
 from forge_core.immune.answer import Answer, Circumstances, Why, answer_to
-from forge_core.immune.containing import contain, lock_overlay, state_of
+from forge_core.immune.containing import CONTAINING, contain, lock_overlay, state_of
 from forge_core.immune.containment import Stage
 from forge_core.immune.detectors.finding import Finding, Severity, Subject
 from forge_core.immune.detectors.overlay_life import FLAPS, judge_quarantines
@@ -119,7 +119,8 @@ def answer_all(
 
 def _answer(session: Session, finding: Finding, rules: InForce) -> None:
     now = real_now(session)
-    held = in_force(session, finding.subject)
+    # An overlay that is active is held by nothing, whatever is still to be ended.
+    held = [row for row in in_force(session, finding.subject) if row.rung not in CONTAINING]
     if rules.modes[finding.rule] is Mode.OFF or _is_contained(session, finding.subject):
         return
     finding = _or_flapping(session, finding, rules, now)
@@ -160,10 +161,14 @@ def _is_contained(session: Session, subject: Subject) -> bool:
 def _covers(row: Any, finding: Finding, answer: Answer) -> bool:
     """Whether a response in force says as much.
 
-    One that touches nobody covers its own matter, until that becomes worse.
+    One of the same matter does until it is over: so a warning lasts before more follows. It does
+    not where it went less far than its rule would, or where the matter has become worse.
     """
     worse = (row.severity, finding.verdict.severity) == (Severity.WARNING, Severity.CRITICAL)
-    if not answer.rung.touches and (worse or _matter(row.rule) != _matter(finding.rule)):
+    same = _matter(row.rule) == _matter(finding.rule)
+    if same and not worse and row.why == Why.LADDER:
+        return True
+    if not answer.rung.touches and (worse or not same):
         return False
     return Rung(row.rung).height >= answer.rung.height
 

@@ -173,6 +173,7 @@ def _release(order: _Order) -> Outcome:
         return _unblocked(order, subject)
     if subject.kind == "member":
         job = order.job
+        responses = [row.id for row in in_force(order.session, subject)]
         release_member(
             order.session,
             subject.id,
@@ -181,8 +182,8 @@ def _release(order: _Order) -> Outcome:
             at=order.at,
             command=job.command,
         )
-        for row in in_force(order.session, subject):
-            order.end(row.id)
+        for id_ in responses:
+            order.end(id_)
         tell(order.session)
         return Outcome.done()
     lock_overlay(order.session, subject.id)

@@ -51,7 +51,7 @@ _NOW = text("SELECT clock_timestamp()")
 _COMMITMENT = text("SELECT commitment FROM known_addresses WHERE address = :address")
 _KNOW = text("INSERT INTO known_addresses (address, commitment) VALUES (:address, :commitment)")
 _IN_FORCE = text("""
-    SELECT id, rung, rule, evidence ->> 'severity' AS severity, began_at, until_at
+    SELECT id, rung, rule, why, evidence ->> 'severity' AS severity, began_at, until_at
     FROM immune_responses
     WHERE subject = :subject AND subject_kind = :kind AND ended_at IS NULL
         AND (until_at IS NULL OR until_at > clock_timestamp())
