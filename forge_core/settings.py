@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -53,8 +54,12 @@ class Settings:
         return _file("FORGE_CHECKPOINT_FILE", self.home / "checkpoints")
 
     @classmethod
-    def load(cls, home: Path | None = None) -> Self:
-        """Environment first, then ``endpoints.json`` of the home; ``Misconfigured`` otherwise."""
+    def load(cls, home: Path | None = None, *, needed: Collection[str] = tuple(VARIABLES)) -> Self:
+        """Environment first, then ``endpoints.json`` of the home.
+
+        ``Misconfigured`` when one that is ``needed`` is nowhere; any other is then empty, so that a
+        service is given no address that it has no business with.
+        """
         home = home or forge_home()
         endpoints = _endpoints(home)
         found = {
@@ -64,13 +69,13 @@ class Settings:
             # A database that was named replaces the embedded one in every role.
             for role in ("migrate_database_url", "client_database_url"):
                 found[role] = os.environ.get(VARIABLES[role]) or found["database_url"]
-        missing = sorted(VARIABLES[name] for name, value in found.items() if not value)
+        missing = sorted(VARIABLES[name] for name in needed if not found[name])
         if missing:
             raise Misconfigured(
                 f"no servers are known for {home}: start them with `forge up`, or set "
                 + ", ".join(missing)
             )
-        return cls(home=home, **{name: str(value) for name, value in found.items()})
+        return cls(home=home, **{name: value or "" for name, value in found.items()})
 
 
 def _file(variable: str, default: Path) -> Path:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -134,7 +135,7 @@ class GovernanceClient:
         patience: float = 30.0,
         promise_key: SigningKey | None = None,
     ) -> None:
-        settings = settings or Settings.load()
+        settings = settings or Settings.load(needed=("client_database_url", "broker_url"))
         self._promise_key = promise_key
         self.issuer = require_id("issuer", issuer)
         self._engine: Engine = make_engine(settings.client_database_url)
@@ -142,7 +143,9 @@ class GovernanceClient:
         self._waker = Waker(app, broker_url=settings.broker_url)
         self._ballots: Flusher[Ballot, BallotAnswer] = Flusher(self._accept, MOST_AT_ONCE)
         self._commands: Flusher[Mapping[str, Any], Row[Any]] = Flusher(self._record, MOST_COMMANDS)
-        self.leases = Leases(settings)
+        self._settings = settings
+        self._leases: Leases | None = None
+        self._asking = threading.Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -160,7 +163,8 @@ class GovernanceClient:
         self._ballots.close()
         self._commands.close()
         self._waker.close()
-        self.leases.close()
+        if self._leases is not None:
+            self._leases.close()
         self._engine.dispose()
 
     # Ballots
@@ -326,7 +330,15 @@ class GovernanceClient:
             time.sleep(pause)
             pause = min(pause * 1.5, POLL_MOST)
 
-    # What is not simply allowed; ``leases`` also says why, and until when
+    # What is not simply allowed
+
+    @property
+    def leases(self) -> Leases:
+        """Also says why, and until when. ``Misconfigured`` without the counters' address."""
+        with self._asking:
+            if self._leases is None:
+                self._leases = Leases(self._settings)
+            return self._leases
 
     def is_blocked(self, address: str) -> bool:
         """Whether requests from there are refused. ``Refused`` ADDRESS_INVALID."""

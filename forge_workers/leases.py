@@ -19,10 +19,11 @@ from sqlalchemy import Engine, text
 from sqlalchemy.engine import Row
 
 from forge_core.database import run, transaction
-from forge_core.errors import Unavailable
+from forge_core.errors import Misconfigured, Unavailable
 from forge_core.immune.detectors.addresses import normalised
 from forge_core.immune.ladder import CANARIES_MOST, PROBATION_MOST
-from forge_core.settings import Settings
+from forge_core.settings import VARIABLES, Settings
+from forge_core.text import require_id
 from forge_workers.counters import Counters
 from forge_workers.lease import PACKED, Lease
 from forge_workers.lease_copy import LeaseCopy, Permits
@@ -122,6 +123,8 @@ class Leases:
     """
 
     def __init__(self, settings: Settings) -> None:
+        if not settings.redis_url:
+            raise Misconfigured(f"who asks about leases needs {VARIABLES['redis_url']}")
         self._counters = Counters(settings.redis_url)
         self._script = self._counters.script("lease")
         self._give_back = self._counters.script("give_back")
@@ -146,7 +149,7 @@ class Leases:
 
         Of a throttled overlay's calls one in ten may, and in a probation ten of them all.
         """
-        lease, permitted = self._ask("overlay", overlay, permit=True)
+        lease, permitted = self._ask("overlay", require_id("overlay", overlay), permit=True)
         return lease is None or permitted
 
     def return_canary(self, overlay: str) -> None:
@@ -167,12 +170,12 @@ class Leases:
         return self._ask("address", normalised(address))[0]
 
     def lease_of_overlay(self, overlay: str) -> Lease | None:
-        """How it is contained; this asks for no permit."""
-        return self._ask("overlay", overlay)[0]
+        """How it is contained; this asks for no permit. ``Refused`` ID_INVALID."""
+        return self._ask("overlay", require_id("overlay", overlay))[0]
 
     def lease_of_member(self, member: str) -> Lease | None:
         """Why the member may not act, and until when."""
-        return self._ask("member", member)[0]
+        return self._ask("member", require_id("member", member))[0]
 
     def _ask(self, kind: str, subject: str, *, permit: bool = False) -> tuple[Lease | None, bool]:
         """The lease, and whether a call is let through in spite of it."""

@@ -24,6 +24,7 @@ from forge_core.ids import uuid7
 from forge_core.immune.detectors.overlay_calls import Fault
 from forge_core.immune.intake.events import BATCH_MOST, MESSAGE_MOST, read_event
 from forge_core.settings import Settings
+from forge_core.text import require_id
 from forge_workers import broker, ledger_events
 from forge_workers.app import app
 from forge_workers.flusher import Flusher
@@ -77,11 +78,11 @@ class RuntimeEvents:
     ) -> None:
         if not 1 <= batch <= BATCH_MOST:
             raise ValueError(f"a batch has 1 to {BATCH_MOST:,} events")
-        self.source = source
+        self.source = require_id("source", source)
         self._batch = batch
         self._linger = linger
         self._patience = patience
-        self._sender = _Sender((settings or Settings.load()).broker_url)
+        self._sender = _Sender((settings or Settings.load(needed=("broker_url",))).broker_url)
         self._flusher: Flusher[Encoded | None, None] = Flusher(self._send, batch)
         self._changed = threading.Condition()
         self._waiting = 0

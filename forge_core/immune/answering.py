@@ -52,6 +52,7 @@ log = structlog.get_logger(__name__)
 LOCK: Final = "immune"
 HOUR: Final = timedelta(hours=1)
 HOSTS_MOST: Final = 100
+NAMED_MOST: Final = 20
 DAY: Final = timedelta(hours=24)
 
 _FOUNDED = text("SELECT EXISTS (SELECT FROM instance)")
@@ -61,8 +62,8 @@ _HOSTS = text("""
 """)
 _OVERLAY = text("SELECT trust, status FROM overlays WHERE id = :id")
 _ACTIVE = text("SELECT count(*) FROM overlays WHERE status = 'ACTIVE'")
-_CONTAINED = text("""
-    SELECT count(*) FROM overlays
+_OTHERS_ASIDE = text("""
+    SELECT id FROM overlays
     WHERE status = 'ACTIVE' AND overlays.id <> :id AND (
         EXISTS (SELECT FROM containments WHERE overlay = overlays.id AND stage <> 'active')
         OR EXISTS (
@@ -71,6 +72,7 @@ _CONTAINED = text("""
                 AND rung = 'throttle' AND ended_at IS NULL AND until_at > clock_timestamp()
         )
     )
+    ORDER BY id
 """)
 # A capability of this overlay's that no other active one, whose calls are let through, provides.
 _LAST_OF = text("""
@@ -139,7 +141,12 @@ def _answer(session: Session, finding: Finding, rules: InForce) -> None:
     if answer.pending is not None:
         open_action(session, finding.subject, answer.pending, id_)
     if answer.is_systemic:
-        details = {"subject": finding.subject.id, "rule": finding.rule, "response": id_}
+        details = {
+            "subject": finding.subject.id,
+            "rule": finding.rule,
+            "response": id_,
+            "contained": _others_aside(session, finding.subject.id)[:NAMED_MOST],
+        }
         open_one(session, "systemic", "overlays", details, pauses_until=now + rules.pause)
 
 
@@ -191,6 +198,11 @@ def _or_flapping(session: Session, finding: Finding, rules: InForce, now: dateti
     return judge_quarantines(finding.subject.id, began_at, now, rules.terms) or finding
 
 
+def _others_aside(session: Session, overlay: str) -> list[str]:
+    """The other overlays that are contained or throttled now."""
+    return list(session.execute(_OTHERS_ASIDE, {"id": overlay}).scalars())
+
+
 def _circumstances(
     session: Session, finding: Finding, rules: InForce, now: datetime
 ) -> Circumstances:
@@ -206,7 +218,7 @@ def _circumstances(
         if row is None or row.status != "ACTIVE":
             return replace(given, known=False)
         active = session.execute(_ACTIVE).scalar_one()
-        contained = session.execute(_CONTAINED, {"id": subject.id}).scalar_one()
+        contained = len(_others_aside(session, subject.id))
         last = session.execute(_LAST_OF, {"id": subject.id}).scalar_one_or_none()
         return replace(
             given,

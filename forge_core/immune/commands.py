@@ -87,8 +87,9 @@ class _Order:
         if isinstance(seconds, bool) or not isinstance(seconds, int):
             raise Refused("PAYLOAD_WRONG_TYPE", "seconds is a whole number")
         if not 0 < seconds <= longest.total_seconds():
-            most = int(longest.total_seconds())
-            raise Refused("DURATION_OUT_OF_RANGE", f"seconds is at least 1 and at most {most:,}")
+            hours = int(longest.total_seconds()) // 3_600
+            most = f"{hours // 24} d" if hours > 24 else f"{hours} h"
+            raise Refused("DURATION_OUT_OF_RANGE", f"it is at least a second and at most {most}")
         return timedelta(seconds=seconds)
 
     def respond(self, subject: Subject, rung: Rung, until: datetime | None) -> str:

@@ -60,7 +60,10 @@ def explain(session: Session, id_: str) -> Explained:
     """Replay the rule on the stored evidence. Raises ``Refused`` RESPONSE_UNKNOWN."""
     row = session.execute(_RESPONSE, {"id": id_}).one_or_none()
     if row is None:
-        raise Refused("RESPONSE_UNKNOWN", f"there is no response {shown(id_)}")
+        raise Refused(
+            "RESPONSE_UNKNOWN",
+            f"there is no response {shown(id_)}; `forge immune responses` lists their ids",
+        )
     governed = GOVERNED.get(row.rule)
     evidence: Evidence | None = row.evidence
     known = governed is not None and evidence is not None

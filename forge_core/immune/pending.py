@@ -50,7 +50,10 @@ _OPEN = text("""
 """)
 _ACTION = text("""
     SELECT id, subject_kind, subject, rung, response_id, lapses_at, first_by, second_by,
-        lapses_at <= clock_timestamp() AS lapsed
+        lapses_at <= clock_timestamp() OR EXISTS (
+            SELECT FROM containments
+            WHERE subject_kind = 'overlay' AND overlay = subject AND since > opened_at
+        ) AS lapsed
     FROM immune_actions WHERE id = :id
 """)
 
@@ -84,7 +87,7 @@ def pending_action(session: Session, id_: str, *, actor: str) -> Row[Any]:
     if row.second_by is not None:
         raise Refused("ACTION_DONE", "two people have confirmed it already")
     if row.lapsed:
-        raise Refused("ACTION_LAPSED", f"it lapsed at {row.lapses_at.isoformat()}")
+        raise Refused("ACTION_LAPSED", "it has lapsed, or its overlay was contained since")
     if row.first_by == actor:
         raise Refused("CONFIRMED_ALREADY", "it takes a second person; you are the first one")
     return row

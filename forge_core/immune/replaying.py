@@ -154,7 +154,8 @@ def _hosts(host: str, rows: list[Row[Any]], terms: RuleTerms) -> Iterator[Findin
 
 
 _OVERLAYS = text("""
-    SELECT overlay AS subject, minute, calls, failed, slow, exhausted FROM overlay_minutes
+    SELECT overlay AS subject, minute, calls, failed, slow, exhausted
+    FROM overlay_minutes JOIN overlays ON overlays.id = overlay
     WHERE minute >= :since AND calls > 0 ORDER BY overlay, minute
 """)
 

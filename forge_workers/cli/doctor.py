@@ -19,13 +19,14 @@ from forge_core.immune.vitals import read_vitals
 from forge_core.ledger.guards import problems
 from forge_core.settings import VARIABLES, Settings
 from forge_workers.cli.immune_queries import incidents
-from forge_workers.cli.output import AsJson, print_json, standard_output
+from forge_workers.cli.output import UNAVAILABLE, AsJson, print_json, standard_output
 from forge_workers.health import mirror_symptoms
 from forge_workers.queues import QUEUE_OF
 from forge_workers.reading import reading
 from forge_workers.stack.external import Given
 
 INCIDENTS_MOST: Final = 20
+_PAGES: Final = {"broker_url": "broker", "redis_url": "redis"}
 
 _FOUNDED = text("SELECT CASE WHEN sandbox THEN 'a sandbox' ELSE 'production' END FROM instance")
 _CLIENT_GRANTS = text("""
@@ -37,17 +38,24 @@ _CLIENT_GRANTS = text("""
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at; ``remedy`` and ``runbook`` say what to do where it is not well."""
+    """One thing looked at; ``remedy`` and ``runbook`` say what to do where it is not well.
+
+    ``away``: a server that does not answer, so that little else can be said.
+    """
 
     what: str
     well: bool
     found: str
     remedy: str = ""
     runbook: str = ""
+    away: bool = False
 
 
 def doctor(*, as_json: AsJson = False) -> None:
-    """Check servers, schema, grants, who is at work and what waits. Status 1: not all is well."""
+    """Check servers, schema, grants, who is at work and what waits.
+
+    Status 1 when not all is well, 3 when a server is away.
+    """
     findings = list(_examine(Settings.load()))
     if as_json:
         print_json([asdict(finding) for finding in findings])
@@ -57,6 +65,8 @@ def doctor(*, as_json: AsJson = False) -> None:
             mark = "[green]✓[/]" if finding.well else "[red]✗[/]"
             told = finding.found if finding.well else f"{finding.found} → {_advice(finding)}"
             console.print(f"{mark} {finding.what}: {escape(told)}", soft_wrap=True)
+    if any(finding.away for finding in findings):
+        raise typer.Exit(UNAVAILABLE)
     raise typer.Exit(0 if all(finding.well for finding in findings) else 1)
 
 
@@ -65,21 +75,33 @@ def _advice(finding: Finding) -> str:
 
 
 def _examine(settings: Settings) -> Iterator[Finding]:
-    # Without servers there is nothing to look at: these raise, and the exit status is 3.
+    """One server that is away keeps nothing about the others from being said."""
+    away = set[str]()
     for name, variable in VARIABLES.items():
-        replace(Given(), **{name: getattr(settings, name)}).check()
-        yield Finding(variable.removeprefix("FORGE_").removesuffix("_URL").lower(), True, "answers")
-    for url, examine in (
-        (settings.database_url, _examine_database),
-        (settings.client_database_url, _examine_client_role),
-    ):
-        engine = make_engine(url, pool_size=1)
+        what = variable.removeprefix("FORGE_").removesuffix("_URL").lower()
         try:
-            yield from examine(engine)
-        finally:
-            engine.dispose()
-    yield from map(_finding, mirror_symptoms(settings))
-    if settings.broker_url.startswith(("redis://", "rediss://")):
+            replace(Given(), **{name: getattr(settings, name)}).check()
+        except Unavailable as error:
+            away.add(name)
+            page = f"{PAGE}#{_PAGES[name]}" if name in _PAGES else ""
+            advice = "start it, or correct its address"
+            yield Finding(what, False, str(error), advice, page, away=True)
+        else:
+            yield Finding(what, True, "answers")
+    for name, examine in (
+        ("database_url", _examine_database),
+        ("client_database_url", _examine_client_role),
+    ):
+        if name not in away:
+            engine = make_engine(getattr(settings, name), pool_size=1)
+            try:
+                yield from examine(engine)
+            finally:
+                engine.dispose()
+    if not away & {"redis_url", "database_url"}:
+        yield from map(_finding, mirror_symptoms(settings))
+    redis_broker = settings.broker_url.startswith(("redis://", "rediss://"))
+    if redis_broker and "broker_url" not in away:
         yield _broker_keeps_messages(settings.broker_url)
 
 

@@ -34,7 +34,10 @@ from forge_workers.runtime_consumer import consume as run_consumer
 
 Event = Mapping[str, Any]
 
-app = typer.Typer(no_args_is_help=True, help="Events: the ledger as other programs hear of it.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Events: the ledger as other programs hear of it, and what the runtime tells.",
+)
 
 CLIENT_NAME = "forge-events-tail"
 LOOK_SECONDS = 1.0

@@ -39,18 +39,30 @@ def print_status(console: Console, status: Json) -> None:
         if status["leases"].get(verdict)
     ]
     say(console, f"In force: {', '.join(held)}" if held else "Nobody is blocked or restricted.")
+    for lease in status["held"]:
+        until = f" until {shown(lease['until_at'])}" if lease["until_at"] else ""
+        say(console, f"{lease['kind']} {shown(lease['subject'])} {lease['verdict']}{until}", 2)
+    for warning in status["warnings"]:
+        say(console, f"Found, and nobody touched: {_subject(warning)}")
+        say(console, _found({**warning, "reason": None, "imposed_by": None}), 2)
+        say(console, warning["id"], 4)
     for incident in status["incidents"]:
         say(console, f"Open incident, {incident['kind']}: {_about(incident)}")
-        say(console, incident["id"], 2)
+        ends = "; `forge immune resume` ends its pause" if incident["pauses_until"] else ""
+        say(console, f"{incident['id']}{ends}", 2)
     for action in status["pending"]:
-        say(console, f"Waits for people: {action['rung']} of {_subject(action)}")
+        say(console, f"Waits for two operators: {action['rung']} of {_subject(action)}")
         say(console, f"{action['id']}{_confirmed(action)}", 2)
+        say(console, f"`forge immune confirm {action['id']}`; until then its calls go through", 4)
     unjudged = status["unjudged"]
     if unjudged["waiting"]:
         events = _number(unjudged["waiting"], "event", "events")
         say(console, f"Not judged yet: {events}, the oldest for {unjudged['oldest_seconds']} s")
     if not (status["incidents"] or status["pending"] or unjudged["waiting"]):
         say(console, "No incident is open, and nothing waits.")
+    if status["strangers"]:
+        names = ", ".join(shown(name) for name in status["strangers"])
+        say(console, f"Told of overlays that are not registered, and never answered: {names}")
     _print_told(console, status["told"])
 
 
@@ -78,7 +90,8 @@ def _print_overlays(console: Console, status: Json) -> None:
         until = f" until {shown(one['until_at'])}" if one["until_at"] else ""
         since = f"since {shown(one['since'])}"
         say(console, f"{shown(one['overlay'])} {one['stage']} {since}{until}", 2)
-        say(console, one["response_id"], 4)
+        why = one["says"] or f"by {shown(one['imposed_by'])}"
+        say(console, f"{one['response_id']}  {why}", 4)
     more = len(status["contained"]) - MOST_LISTED
     if more > 0:
         say(console, f"and {more:,} more; `forge immune responses` lists them", 2)

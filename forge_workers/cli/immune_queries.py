@@ -33,8 +33,28 @@ _STAGES = text("""
     WHERE status = 'ACTIVE' GROUP BY 1
 """)
 _CONTAINED = text("""
-    SELECT overlay, stage, since, until_at, response_id FROM containments
+    SELECT overlay, stage, since, containments.until_at, response_id, rule,
+        evidence ->> 'says' AS says, imposed_by
+    FROM containments LEFT JOIN immune_responses AS response ON response.id = response_id
     WHERE stage <> 'active' ORDER BY since DESC, overlay
+""")
+_WARNINGS = text("""
+    SELECT id, subject_kind, subject, rule, evidence ->> 'says' AS says, why, rung, until_at
+    FROM immune_responses
+    WHERE rung IN ('observe', 'warn') AND ended_at IS NULL AND until_at > clock_timestamp()
+        AND subject_kind <> 'address'
+    ORDER BY rung DESC, began_at DESC, id
+    LIMIT :limit
+""")
+_HELD = text("""
+    SELECT kind, subject, verdict, until_at FROM forge_leases()
+    WHERE verdict IN ('blocked', 'throttled', 'restricted')
+    ORDER BY verdict, since DESC, subject LIMIT :limit
+""")
+_STRANGERS = text("""
+    SELECT DISTINCT overlay FROM overlay_minutes
+    WHERE minute >= :hour AND NOT EXISTS (SELECT FROM overlays WHERE id = overlay)
+    ORDER BY overlay LIMIT :limit
 """)
 _LEASES = text("SELECT verdict, count(*) AS leases FROM forge_leases() GROUP BY verdict")
 
@@ -88,14 +108,18 @@ _RESPONSES = text("""
 _ACTIONS = text("""
     SELECT id, subject_kind,
         CASE WHEN subject_kind = 'address' THEN known.address ELSE subject END AS subject,
-        rung, response_id, opened_at, lapses_at, first_by, first_at, second_by, second_at,
+        rung, immune_actions.response_id, opened_at, lapses_at, first_by, first_at, second_by,
+        second_at,
         CASE WHEN second_by IS NOT NULL THEN 'confirmed'
-            WHEN lapses_at <= clock_timestamp() THEN 'lapsed' ELSE 'open' END AS status
+            WHEN lapses_at <= clock_timestamp() THEN 'lapsed'
+            WHEN contained.since > opened_at THEN 'moot' ELSE 'open' END AS status
     FROM immune_actions
     LEFT JOIN known_addresses AS known ON known.commitment = subject
-    WHERE (:past OR second_by IS NULL AND lapses_at > clock_timestamp())
+    LEFT JOIN containments AS contained ON subject_kind = 'overlay' AND overlay = subject
+    WHERE (:past OR second_by IS NULL AND lapses_at > clock_timestamp()
+            AND coalesce(contained.since, '-infinity') <= opened_at)
         AND (CAST(:id AS text) IS NULL OR id = :id)
-        AND (CAST(:response AS text) IS NULL OR response_id = :response)
+        AND (CAST(:response AS text) IS NULL OR immune_actions.response_id = :response)
     ORDER BY opened_at DESC, id
     LIMIT :limit
 """)
@@ -157,6 +181,21 @@ def stages(session: Session) -> dict[str, int]:
 def contained(session: Session) -> list[Row]:
     """The overlays that are not simply let through, newest first."""
     return _rows(session, _CONTAINED)
+
+
+def warnings(session: Session, limit: int) -> list[Row]:
+    """What was found and touches nobody."""
+    return _rows(session, _WARNINGS, limit=limit)
+
+
+def held(session: Session, limit: int) -> list[Row]:
+    """Who is blocked, throttled or restricted."""
+    return _rows(session, _HELD, limit=limit)
+
+
+def strangers(session: Session, hour: datetime, limit: int) -> list[str]:
+    """Overlays that the runtime told of and nobody registered."""
+    return [row["overlay"] for row in _rows(session, _STRANGERS, hour=hour, limit=limit)]
 
 
 def leases(session: Session) -> dict[str, int]:

@@ -243,7 +243,7 @@ def test_what_was_contained_meanwhile_is_not_confirmed(runtime):
     action = house.one("SELECT id FROM immune_actions")
     house.do("immune.hold", "otto", **by_hand("overlay", "kernel"))
 
-    assert house.command("immune.confirm", "otto", {"action": action}).code == "CONTAINED_ALREADY"
+    assert house.command("immune.confirm", "otto", {"action": action}).code == "ACTION_LAPSED"
     assert house.one("SELECT first_by FROM immune_actions") is None
 
 

@@ -208,6 +208,12 @@ _EVENT: Final[TypeAdapter[RuntimeEvent]] = TypeAdapter(
 )
 
 
+_OUR_WORDS: Final = {
+    "string_pattern_mismatch": "it is 1 to 200 characters without spaces, all of them visible",
+    "union_tag_invalid": "there are no events of this type",
+}
+
+
 def read_message(body: bytes) -> Sequence[Any]:
     """The events of one message, a single one or a batch, each still to be read.
 
@@ -235,7 +241,7 @@ def read_event(raw: object, now: datetime) -> RuntimeEvent:
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
         where = ".".join(shown(part).strip("'") for part in problem["loc"][1:]) or "the event"
-        why = problem["msg"].removeprefix("Value error, ")
+        why = _OUR_WORDS.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")
         raise Refused("EVENT_INVALID", f"{where}: {why}") from error
     if event.time - now > AHEAD_MOST:
         raise Refused("EVENT_AHEAD", f"it is dated {event.time.isoformat()}, in the future")
