@@ -65,7 +65,7 @@ from tests.core.valve import OUTSIDE, PLATFORM, PLATFORM_KINDS, Platform
 
 LONG = bool(os.environ.get("FORGE_LONG"))
 STEPS = 80
-EXAMPLES = 1_600 if LONG else 32
+EXAMPLES = 1_600 if LONG else 44
 SETTINGS = settings(
     max_examples=EXAMPLES,
     stateful_step_count=STEPS,

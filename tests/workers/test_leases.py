@@ -20,6 +20,7 @@ from forge_workers.app import app
 from forge_workers.client import GovernanceClient
 from forge_workers.leases import MIRROR, Leases, Mirror
 from forge_workers.queues import QUEUE_OF
+from forge_workers.waker import Waker
 from tests.support import until
 from tests.workers.lease_rows import LeaseRows, lease_rows
 from tests.workers.own_valkey import own_valkey
@@ -285,6 +286,8 @@ def test_the_mirror_is_a_task_that_may_be_woken_and_survives_valkeys_absence(
 
     for name, variable in VARIABLES.items():
         monkeypatch.setenv(variable, getattr(settings, name))
+    # The app has looked up its broker once for all, whoever asked first in this process.
+    waker = Waker(app, broker_url=settings.broker_url)
     rows.block("192.0.2.7")
     with transaction(engine) as session:
         wake(session, "immune.mirror")
@@ -294,8 +297,9 @@ def test_the_mirror_is_a_task_that_may_be_woken_and_survives_valkeys_absence(
         assert valkey.hexists(MIRROR, "address|192.0.2.7")
         monkeypatch.setenv(VARIABLES["redis_url"], NOWHERE)
         app.tasks["immune.mirror"]()
-        tasks._waker.wake(["immune.mirror"])
+        waker.wake(["immune.mirror"])
     finally:
+        waker.close()
         tasks._waker.close()
         for held in processes._held:
             held.engine.dispose()
