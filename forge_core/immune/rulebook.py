@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
 
 from forge_core.capabilities.declaration import Capability, CapabilityClass, Value
 from forge_core.clock import parse_moment
+from forge_core.errors import Refused
 from forge_core.exact import parse_decimal, to_decimal_string
 from forge_core.immune.detectors import (
     attempts,
@@ -81,7 +82,10 @@ class Term:
     def _decimal(self, value: str) -> str:
         if len(value) > 20:
             raise ValueError("at most 20 characters")
-        number = parse_decimal(value)
+        try:
+            number = parse_decimal(value)
+        except Refused as refusal:
+            raise ValueError(refusal.message) from refusal  # pydantic says where it stands
         if not parse_decimal(self.least) <= number <= parse_decimal(self.most):
             raise ValueError(f"{self.least} to {self.most} is allowed")
         return to_decimal_string(number)
