@@ -132,10 +132,12 @@ def _answer(session: Session, finding: Finding, rules: InForce) -> None:
         # Whoever may publish could fill the ledger with names that there are none of.
         log.warning("immune.unknown", rule=finding.rule, kind=finding.subject.kind)
         return
+    if any(_covers(row, finding, answer) for row in held):
+        return
     # An address is not named: whoever guesses could try all of them against the id.
     name = str(filed(session, finding.subject, new=True))
     id_ = response_id(finding.rule, finding.subject.kind, name, rfc3339(finding.since), answer.rung)
-    if exists(session, id_) or any(_covers(row, finding, answer) for row in held):
+    if exists(session, id_):
         return
     _carry_out(session, finding, answer, id_, now)
     if answer.pending is not None:
