@@ -90,7 +90,7 @@ def full_shared(pytestconfig: pytest.Config, full_template: str) -> Iterator[Hou
         yield house
 
 
-# One case of these is a whole way from proposal to effect: `make test` takes every third of a
+# One case of these is a whole way from proposal to effect: `make test` takes every fifth of a
 # function that has many, `make long` takes all.
 MATRICES = ("test_effects", "test_undoing", "test_emergencies", "test_simulation", "test_execution")
 MANY = 12
@@ -109,7 +109,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for of_one in cases.values()
         if len(of_one) >= MANY
         for number, item in enumerate(of_one)
-        if number % 3
+        if number % 5
     ]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in set(left_out)]

@@ -1,6 +1,7 @@
-"""The immune system on a whole house: an overlay fails amid a hundred thousand calls and heals.
+"""The immune system on a whole house: an overlay fails amid many thousand calls and heals.
 
-``FORGE_LONG=1`` waits for the end of its quarantine, a minute; otherwise that end is brought near.
+``FORGE_LONG=1`` tells of 100,000 events and waits for the end of the quarantine, a minute;
+otherwise there are 30,000, and that end is brought near.
 """
 
 from __future__ import annotations
@@ -37,17 +38,17 @@ from tests.support import short_folder, until
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(900)]
 
-EVENTS = 100_000
+LONG = bool(os.environ.get("FORGE_LONG"))
+EVENTS = 100_000 if LONG else 30_000
 OTHERS = tuple(f"overlay-{number:03}" for number in range(199))
 CROWDS = 2
-CROWDED = 47_000
+CROWDED = 47 * EVENTS // 100
 """Calls of the other overlays by each of the crowds; what is left is for the one that fails."""
 PATIENT = "scout"
 HEALTHY_FIRST = 60
 IN_A_ROW = 10
 """The failure that crosses the line, after so many calls that went well."""
 GENEROUS = 300.0
-LONG = bool(os.environ.get("FORGE_LONG"))
 
 
 @pytest.fixture(scope="module")
