@@ -58,7 +58,8 @@ _Moment = Annotated[datetime, BeforeValidator(_text)]
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+    # Most processes never read an event: what reads them is made with the first one.
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True, defer_build=True)
 
 
 class Invoked(_Model):
@@ -204,7 +205,7 @@ RuntimeEvent = (
     | ResourceSampled
 )
 _EVENT: Final[TypeAdapter[RuntimeEvent]] = TypeAdapter(
-    Annotated[RuntimeEvent, Field(discriminator="type")]
+    Annotated[RuntimeEvent, Field(discriminator="type")], config=ConfigDict(defer_build=True)
 )
 
 
