@@ -6,7 +6,6 @@ hands it on as an argument. Leases, back-off and sweeps run on real time.
 
 from __future__ import annotations
 
-from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 
@@ -42,10 +41,12 @@ def parse_moment(value: object, *, name: str = "the time") -> datetime | None:
     """
     if value is None:
         return None
-    with suppress(ValueError, OverflowError):
+    try:
         moment = datetime.fromisoformat(str(value))
         if moment.tzinfo is not None:
             return as_utc(moment)
+    except (ValueError, OverflowError):
+        pass
     raise Refused(
         "TIME_INVALID",
         f"{name} is {shown(value)}; give date, time and offset from UTC, such as "

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Generic, NamedTuple, TypeVar
@@ -58,6 +58,8 @@ LIVES: Final = timedelta(minutes=5)
 ITEMS_LIVE: Final = HOUR
 KEPT: Final = 100
 """Outcomes in a window; a set of up to 128 takes Valkey little room."""
+TOLD_AT_ONCE: Final = 100
+"""Windows that are told by one script: few enough for Valkey to serve others in between."""
 FAILURES_BEFORE: Final = 64
 """An address that failed more often within an hour counts as failing without end."""
 
@@ -143,7 +145,7 @@ class _Windows(ABC, Generic[K, G, V]):
         generation = session.execute(_GENERATION).scalar_one()
         keys = {one: self._keys(generation, one) for one in given}
         try:
-            answers = self._run([(keys[one], self._taken(one, given[one])) for one in given])
+            answers = self._take(keys, given)
         except Unavailable:
             session.execute(_NEXT_GENERATION)
             return dict(self._count_rows(session, given))
@@ -178,9 +180,18 @@ class _Windows(ABC, Generic[K, G, V]):
             begun = session.execute(_BEGUN).scalar_one()
             calls += [(keys[one], ("mark", begun)) for one in opened]
         for one, rows in self._rows_for(session, ripe) if ripe else ():
-            calls.append((keys[one], ("load", states[one][1:], *rows)))
+            calls.append((keys[one], ("load", states[one][1:], rows)))
         with suppress(Unavailable):  # they stay open, and have been told everything
             self._run(calls)
+
+    def _take(self, keys: Mapping[K, Sequence[str]], given: Mapping[K, G]) -> list[Any]:
+        windows, lives = list(given), self.lives // _MILLISECOND
+        calls: list[_Call] = []
+        for first in range(0, len(windows), TOLD_AT_ONCE):
+            some = windows[first : first + TOLD_AT_ONCE]
+            told = (self._taken(one, given[one]) for one in some)
+            calls.append(([key for one in some for key in keys[one]], ("take", lives, *told)))
+        return [answer for answers in self._run(calls) for answer in answers]
 
     def _run(self, calls: Sequence[_Call]) -> list[Any]:
         """All of them in one round trip."""
@@ -197,8 +208,8 @@ class _Windows(ABC, Generic[K, G, V]):
     def _keys(self, generation: int, one: K) -> Sequence[str]: ...
 
     @abstractmethod
-    def _taken(self, one: K, told: G) -> Sequence[_Argument]:
-        """The script's arguments to take what is told."""
+    def _taken(self, one: K, told: G) -> str:
+        """What is told, in the script's words."""
 
     @abstractmethod
     def _read(self, answer: Sequence[int]) -> V: ...
@@ -207,10 +218,8 @@ class _Windows(ABC, Generic[K, G, V]):
     def _count_rows(self, session: Session, given: Mapping[K, G]) -> Mapping[K, V]: ...
 
     @abstractmethod
-    def _rows_for(
-        self, session: Session, given: Mapping[K, G]
-    ) -> Iterator[tuple[K, Iterable[_Argument]]]:
-        """The script's arguments to load what the rows hold."""
+    def _rows_for(self, session: Session, given: Mapping[K, G]) -> Iterator[tuple[K, str]]:
+        """What the rows hold, in the script's words."""
 
 
 class _Reach(NamedTuple):
@@ -237,12 +246,15 @@ class _FailureWindows(_Windows[Subject, Sequence[Outcome], Failures]):
     def _keys(self, generation: int, one: Subject) -> Sequence[str]:
         return (f"forge:window:{generation}:{one.kind}:{one.id}",)
 
-    def _taken(self, one: Subject, told: Sequence[Outcome]) -> Sequence[_Argument]:
-        reach, since = _REACHES[one.kind], min(told).at
-        return (
-            *("take", LIVES // _MILLISECOND, KEPT),
-            *(_micros(since - reach.age), _micros(since - reach.recent), _micros(since)),
-            *(reach.before, reach.many),
+    def _taken(self, one: Subject, told: Sequence[Outcome]) -> str:
+        reach, since = _REACHES[one.kind], _micros(min(told).at)
+        return _words(
+            KEPT,
+            since - reach.age // _MICROSECOND,
+            since - reach.recent // _MICROSECOND,
+            since,
+            reach.before,
+            reach.many,
             *_members(one, told),
         )
 
@@ -256,7 +268,7 @@ class _FailureWindows(_Windows[Subject, Sequence[Outcome], Failures]):
 
     def _rows_for(
         self, session: Session, given: Mapping[Subject, Sequence[Outcome]]
-    ) -> Iterator[tuple[Subject, Iterable[_Argument]]]:
+    ) -> Iterator[tuple[Subject, str]]:
         """Twice as far back as is needed now, so that what comes a little late is certain too."""
         floors = {one: min(told).at - 2 * _REACHES[one.kind].age for one, told in given.items()}
         most = {one: KEPT if one.kind == "overlay" else LOOKED_AT_MOST for one in given}
@@ -273,7 +285,7 @@ class _FailureWindows(_Windows[Subject, Sequence[Outcome], Failures]):
             known = row.back if row.looked == most[one] else floors[one]
             if len(found) > KEPT:
                 known = found[KEPT].at
-            yield one, (KEPT, _micros(known), *_members(one, found[:KEPT]))
+            yield one, _words(KEPT, _micros(known), *_members(one, found[:KEPT]))
 
 
 class _ItemWindows(_Windows[str, Collection[str], int]):
@@ -286,8 +298,8 @@ class _ItemWindows(_Windows[str, Collection[str], int]):
         name = f"forge:items:{generation}:{one}"
         return name, f"{name}:seen"
 
-    def _taken(self, one: str, told: Collection[str]) -> Sequence[_Argument]:  # noqa: ARG002
-        return ("take", ITEMS_LIVE // _MILLISECOND, *told)
+    def _taken(self, one: str, told: Collection[str]) -> str:  # noqa: ARG002
+        return _words(*told)
 
     def _read(self, answer: Sequence[int]) -> int:
         return answer[0]
@@ -299,25 +311,31 @@ class _ItemWindows(_Windows[str, Collection[str], int]):
 
     def _rows_for(
         self, session: Session, given: Mapping[str, Collection[str]]
-    ) -> Iterator[tuple[str, Iterable[_Argument]]]:
+    ) -> Iterator[tuple[str, str]]:
         found = {
             row.subject: row.items for row in run(session, _ITEMS, members=sorted(given), age=HOUR)
         }
         for member in given:
-            yield member, found.get(member, ())
+            yield member, _words(*found.get(member, ()))
 
 
-def _members(one: Subject, outcomes: Sequence[Outcome]) -> Iterator[_Argument]:
+def _words(*words: _Argument) -> str:
+    """One argument of a script: a client packs it faster than many. No word has a space in it."""
+    return " ".join(map(str, words))
+
+
+def _members(one: Subject, outcomes: Sequence[Outcome]) -> Iterator[str]:
     """Scores and members. The id as a digest: what is longer than 64 bytes takes much room.
 
     The time is in it too, for two events of one id and different times are two.
     """
+    successes = one.kind == "overlay"
     for at, id_, success in outcomes:
-        if success and one.kind != "overlay":
+        if success and not successes:
             continue
         score = _micros(at)
         digest = hashlib.blake2b(f"{score} {id_}".encode(), digest_size=16).hexdigest()
-        yield from (score, f"{'+' if success else '-'}{digest}")
+        yield f"{score} {'+' if success else '-'}{digest}"
 
 
 def _micros(at: datetime) -> int:

@@ -6,7 +6,7 @@ interleave: everything that an answer depends on is read after it is taken.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -17,6 +17,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from forge_core.clock import forge_now, rfc3339
+from forge_core.database import run
 from forge_core.immune.answer import Answer, Circumstances, Why, answer_to
 from forge_core.immune.containing import CONTAINING, contain, lock_overlay, state_of
 from forge_core.immune.containment import Stage
@@ -72,6 +73,24 @@ _OTHERS_ASIDE = text("""
                 AND rung = 'throttle' AND ended_at IS NULL AND until_at > clock_timestamp()
         )
     )
+    ORDER BY id
+""")
+_COUNT_FROM = text("""
+    SELECT id, greatest(
+        (
+            SELECT max(ended_at) FROM immune_responses AS response
+            WHERE response.subject = name AND subject_kind = :kind AND ended_by <> :house
+        ), (
+            SELECT max(coalesce(ended_at, until_at)) FROM immune_responses AS response
+            WHERE response.subject = name AND subject_kind = :kind AND rung = 'block'
+        ), (
+            SELECT since FROM containments
+            WHERE overlay = name AND :kind = 'overlay' AND stage = 'active'
+        )
+    ) AS since
+    FROM unnest(CAST(:ids AS text[])) AS id
+    LEFT JOIN known_addresses ON address = id AND :kind = 'address',
+    coalesce(commitment, id) AS name
     ORDER BY id
 """)
 # A capability of this overlay's that no other active one, whose calls are let through, provides.
@@ -154,13 +173,13 @@ def _answer(session: Session, finding: Finding, rules: InForce) -> None:
 
 def counts_from(session: Session, subject: Subject) -> datetime | None:
     """Since when events that come in count: after the last release, or the last block."""
-    floors = [last_release(session, subject)]
-    if subject.kind == "overlay":
-        state = state_of(session, subject.id)
-        floors.append(state.since if state.response and state.stage is Stage.ACTIVE else None)
-    elif subject.kind == "address":
-        floors.append(last_block_ends(session, subject.id))
-    return max((floor for floor in floors if floor is not None), default=None)
+    return count_from(session, subject.kind, [subject.id])[subject]
+
+
+def count_from(session: Session, kind: str, ids: Collection[str]) -> dict[Subject, datetime | None]:
+    """The same of many of one kind."""
+    rows = run(session, _COUNT_FROM, kind=kind, ids=sorted(ids), house=HOUSE)
+    return {Subject(kind, row.id): row.since for row in rows}
 
 
 def _is_contained(session: Session, subject: Subject) -> bool:

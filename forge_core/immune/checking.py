@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 from sqlalchemy.engine import Row
 from sqlalchemy.orm import Session
 
 from forge_core.clock import rfc3339
 from forge_core.database import run
-from forge_core.immune.answering import answer_all, counts_from
+from forge_core.immune.answering import answer_all, count_from
 from forge_core.immune.containing import NEVER, states_of
 from forge_core.immune.containment import Stage
 from forge_core.immune.detectors.attempts import LONG_AGE, Attempt, judge_attempts
@@ -68,24 +68,30 @@ _NOTE = text("""
 
 # Constants are put together; nothing of it comes from outside.
 _EVENTS = """
-    SELECT at, source, id, source || ' ' || id AS name, type, success, slow, exhausted, data
+    at, source, id, source || ' ' || id AS name, type, success, slow, exhausted, data
     FROM runtime_events
     WHERE subject = :subject AND subject_kind = :kind AND recorded_at > :floor
 """
 # Events of one moment are told apart by their ids, so that a piece of them ends between two.
-_FROM = text(f"""
-    {_EVENTS} AND at >= :since AND (at, source, id) >= (:since, :source, :id)
+_FROM = f"""
+    SELECT true AS is_new, {_EVENTS}
+        AND at >= :since AND (at, source, id) >= (:since, :source, :id)
     ORDER BY at, source, id LIMIT {MOST}
-""")
-_BEFORE = text(f"""
-    {_EVENTS} AND at >= :age AND at <= :since AND (at, source, id) < (:since, :source, :id)
-    ORDER BY at DESC, source DESC, id DESC LIMIT {MOST}
-""")
-_CALLS_BEFORE = text(f"""
-    {_EVENTS} AND success IS NOT NULL
+"""
+_BEFORE = f"""
+    SELECT false, {_EVENTS}
         AND at >= :age AND at <= :since AND (at, source, id) < (:since, :source, :id)
-    ORDER BY at DESC, source DESC, id DESC LIMIT {LAST}
-""")
+"""
+_LATEST = "ORDER BY at DESC, source DESC, id DESC LIMIT"
+
+
+def _both(before: str) -> TextClause:
+    return text(f"({_FROM}) UNION ALL ({before}) ORDER BY at, source, id")
+
+
+_NEW = text(_FROM)
+_AROUND = _both(f"{_BEFORE} {_LATEST} {MOST}")
+_CALLS = _both(f"{_BEFORE} AND success IS NOT NULL {_LATEST} {LAST}")
 
 _ITEMS = text("""
     SELECT count(DISTINCT item) FROM runtime_events, jsonb_array_elements_text(data -> 'items') item
@@ -98,7 +104,8 @@ _HOURS = text("""
         AND hour > CAST(:until AS timestamptz) - :past
 """)
 
-Judge = Callable[[Session, "Noted", InForce], Iterable[Finding]]
+Judge = Callable[[Session, Sequence["Noted"], InForce], Iterable[Finding]]
+Rows = Sequence[Row[Any]]
 
 
 @dataclass(frozen=True)
@@ -134,33 +141,40 @@ def _step(kind: str, judge: Judge) -> Callable[[Session, Sequence[Job]], list[Ou
         for row in run(session, _TAKE, kind=kind, subjects=subjects):
             first = (row.at, row.source, row.id)
             earliest[row.subject] = min(first, earliest.get(row.subject, first))
-        findings: list[Finding] = []
-        floors: dict[Subject, datetime | None] = {}
-        oldest = real_now(session) - JUDGED
-        for id_, first in sorted(earliest.items()):
-            subject = Subject(kind, id_)
-            floors[subject] = counts_from(session, subject)
-            # What is told hours later is kept; it says nothing about how its subject is now.
-            noted = Noted(subject, *max(first, (oldest, "", "")), floors[subject])
-            findings += judge(session, noted, rules)
-        answer_all(session, findings, floors)
+        floors = count_from(session, kind, earliest)
+        # What is told hours later is kept; it says nothing about how its subject is now.
+        oldest = (real_now(session) - JUDGED, "", "")
+        noted = [
+            Noted(subject, *max(earliest[subject.id], oldest), floor)
+            for subject, floor in floors.items()
+        ]
+        answer_all(session, list(judge(session, noted, rules)), floors)
         return [Outcome.done() for _ in jobs]
 
     return step
 
 
-def _read(session: Session, noted: Noted) -> Sequence[Row[Any]]:
-    """The events from the first noted one on; a rest is noted anew, for the sweep to find."""
-    rows = run(session, _FROM, **noted.asked)
-    if len(rows) == MOST:
-        last = rows[-1]
+def _read(
+    session: Session, noted: Noted, query: TextClause, age: timedelta = timedelta()
+) -> tuple[Rows, Rows]:
+    """The events from the first noted one on, and those before it that are not older than ``age``.
+
+    Of very many a rest is noted anew, for the sweep to find.
+    """
+    rows = run(session, query, **noted.asked, age=noted.since - age)
+    new = [row for row in rows if row.is_new]
+    if len(new) == MOST:
+        last = new[-1]
         given = {"kind": noted.subject.kind, "subject": noted.subject.id, "at": last.at}
         session.execute(_NOTE, {**given, "source": last.source, "id": last.id})
-    return rows
+    return new, [row for row in rows if not row.is_new]
 
 
-def _before(session: Session, noted: Noted, query: Any, age: timedelta) -> Sequence[Row[Any]]:
-    return run(session, query, **noted.asked, age=noted.since - age)
+def _each(judge: Callable[[Session, Noted, InForce], Iterable[Finding]]) -> Judge:
+    """A judge of many from a judge of one."""
+    return lambda session, many, rules: [
+        finding for noted in many for finding in judge(session, noted, rules)
+    ]
 
 
 def _names(rows: Sequence[Row[Any]]) -> dict[tuple[datetime, str], str]:
@@ -172,15 +186,19 @@ def _names(rows: Sequence[Row[Any]]) -> dict[tuple[datetime, str], str]:
     }
 
 
-def _judge_overlay(session: Session, noted: Noted, rules: InForce) -> Iterable[Finding]:
-    overlay = noted.subject.id
-    state = states_of(session, [overlay])[overlay]
-    if state.stage is Stage.PROBATION:
-        go_on(session, overlay)
-    if state.stage is not Stage.ACTIVE:
-        return []
-    new = [row for row in _read(session, noted) if row.success is not None]
-    before = _before(session, noted, _CALLS_BEFORE, AGE)
+def _judge_overlays(session: Session, many: Sequence[Noted], rules: InForce) -> Iterator[Finding]:
+    states = states_of(session, [noted.subject.id for noted in many])
+    for noted in many:
+        overlay = noted.subject.id
+        if states[overlay].stage is Stage.PROBATION:
+            go_on(session, overlay)
+        if states[overlay].stage is Stage.ACTIVE:
+            yield from _judge_calls(session, noted, rules)
+
+
+def _judge_calls(session: Session, noted: Noted, rules: InForce) -> Iterable[Finding]:
+    rows, before = _read(session, noted, _CALLS, AGE)
+    new = [row for row in rows if row.success is not None]
     names = _names([*before, *new])
     calls = [
         Call(
@@ -193,15 +211,16 @@ def _judge_overlay(session: Session, noted: Noted, rules: InForce) -> Iterable[F
         )
         for row in (*before, *new)
     ]
-    return judge_calls(overlay, calls, {names[row.at, row.name] for row in new}, rules.terms)
+    return judge_calls(
+        noted.subject.id, calls, {names[row.at, row.name] for row in new}, rules.terms
+    )
 
 
 def _judge_address(session: Session, noted: Noted, rules: InForce) -> Iterable[Finding]:
     held = responses_in_force(session, noted.subject)
     if any(row.rung == Rung.BLOCK for row in held):
         return []
-    new = _read(session, noted)
-    before = _before(session, noted, _BEFORE, LONG_AGE)
+    new, before = _read(session, noted, _AROUND, LONG_AGE)
     names = _names([*before, *new])
     attempts = [
         Attempt(row.at, names[row.at, row.name], row.success, row.data.get("member") or "")
@@ -213,8 +232,7 @@ def _judge_address(session: Session, noted: Noted, rules: InForce) -> Iterable[F
 
 def _judge_member(session: Session, noted: Noted, rules: InForce) -> Iterable[Finding]:
     member = noted.subject.id
-    new = _read(session, noted)
-    before = _before(session, noted, _BEFORE, LAST_MINUTES * MINUTE)
+    new, before = _read(session, noted, _AROUND, LAST_MINUTES * MINUTE)
     minutes = _minutes([*before, *new])
     for at in sorted({_minute(row) for row in new if row.type == "api.request_window"}):
         found = judge_minutes(member, [one for one in minutes if one.at <= at], rules.terms)
@@ -252,7 +270,7 @@ def _minute(row: Row[Any]) -> datetime:
 def _judge_host(session: Session, noted: Noted, rules: InForce) -> Iterable[Finding]:
     found = [
         finding
-        for row in _read(session, noted)
+        for row in _read(session, noted, _NEW)[0]
         if row.type == "resource.sampled"
         for finding in [
             judge_sample(
@@ -269,10 +287,10 @@ def _judge_host(session: Session, noted: Noted, rules: InForce) -> Iterable[Find
 STEPS: Mapping[str, Callable[[Session, Sequence[Job]], list[Outcome]]] = {
     CHECKS[kind]: _step(kind, judge)
     for kind, judge in (
-        ("overlay", _judge_overlay),
-        ("address", _judge_address),
-        ("member", _judge_member),
-        ("host", _judge_host),
+        ("overlay", _judge_overlays),
+        ("address", _each(_judge_address)),
+        ("member", _each(_judge_member)),
+        ("host", _each(_judge_host)),
     )
 }
 """The step of each kind of check."""

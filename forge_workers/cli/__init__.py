@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import sys
 
@@ -12,6 +13,8 @@ from forge_workers.logs import configure
 
 def main() -> None:
     """Run one command and exit: 0 done, 1 refused by a rule, 2 wrong usage, 3 a server is away."""
+    # What is loaded stays: looking for garbage in it, again and again, takes a fifth of the time.
+    gc.disable()
     # On stdout there are results only, whatever happens meanwhile.
     configure(logging.WARNING)
     try:
@@ -20,4 +23,6 @@ def main() -> None:
     except Misconfigured as error:
         complain(str(error))
         sys.exit(UNAVAILABLE)
+    gc.freeze()
+    gc.enable()
     app()

@@ -1,37 +1,50 @@
--- What a member has downloaded since a moment: a HyperLogLog, and beside it a state as a window has
--- one (see window.lua): '?', '?XID', then '!'. Either of them missing, both begin anew.
+-- What members have downloaded since a moment: of each a HyperLogLog, and beside it a state as a
+-- window has one (see window.lua): '?', '?XID', then '!'. Either of them missing, both begin anew.
 --
--- KEYS[1] the state, KEYS[2] the HyperLogLog; ARGV[1] what to do, and then
---   take  how long it lives (ms), item ...      gives the estimate, or the state
+-- KEYS the state, the HyperLogLog, ...; ARGV[1] what to do, [2] and [3 ...] as follows, words with
+-- spaces between
+--   take  how long they live (ms); of each the items      gives of each the estimate, or the state
 --   mark  XID
---   load  XID, item ...
-local state = redis.call('GET', KEYS[1])
-if state and redis.call('EXISTS', KEYS[2]) == 0 then
-    state = false
+--   load  XID; the items
+
+local function state_of(key, items)
+    return redis.call('EXISTS', items) == 1 and redis.call('GET', key)
 end
 
-local function add(from)
-    for i = from, #ARGV, 1000 do
-        redis.call('PFADD', KEYS[2], unpack(ARGV, i, math.min(i + 999, #ARGV)))
+local function add(key, words)
+    local given = {}
+    for word in string.gmatch(words, '%S+') do
+        given[#given + 1] = word
     end
+    for i = 1, #given, 1000 do
+        redis.call('PFADD', key, unpack(given, i, math.min(i + 999, #given)))
+    end
+end
+
+local function take(key, items, lives, words)
+    local state = state_of(key, items)
+    if not state then
+        state = '?'
+        redis.call('SET', key, state, 'PX', lives)
+        redis.call('DEL', items)
+        redis.call('PFADD', items)
+        redis.call('PEXPIRE', items, lives)
+    end
+    add(items, words)
+    return {state == '!' and redis.call('PFCOUNT', items) or state}
 end
 
 if ARGV[1] == 'take' then
-    if not state then
-        state = '?'
-        redis.call('SET', KEYS[1], state, 'PX', ARGV[2])
-        redis.call('DEL', KEYS[2])
-        redis.call('PFADD', KEYS[2])
-        redis.call('PEXPIRE', KEYS[2], ARGV[2])
+    local said = {}
+    for i = 1, #KEYS / 2 do
+        said[i] = take(KEYS[2 * i - 1], KEYS[2 * i], ARGV[2], ARGV[2 + i])
     end
-    add(3)
-    if state == '!' then
-        return {redis.call('PFCOUNT', KEYS[2])}
-    end
-    return {state}
-elseif ARGV[1] == 'mark' and state == '?' then
+    return said
+end
+local state = state_of(KEYS[1], KEYS[2])
+if ARGV[1] == 'mark' and state == '?' then
     redis.call('SET', KEYS[1], '?' .. ARGV[2], 'KEEPTTL')
 elseif ARGV[1] == 'load' and state == '?' .. ARGV[2] then
-    add(3)
+    add(KEYS[2], ARGV[3])
     redis.call('SET', KEYS[1], '!', 'KEEPTTL')
 end

@@ -1,4 +1,4 @@
--- One window: a sorted set of outcomes by their times, and above them all, at +inf, its state.
+-- Windows: each a sorted set of outcomes by their times, and above them all, at +inf, its state.
 --
 --   ?:KNOWN      open: it keeps what it is told, and nobody may count on it yet
 --   ?XID:KNOWN   the same; complete once every transaction below XID has ended and is loaded
@@ -7,53 +7,69 @@
 -- A member begins with - for a failure and + for a success: of those of one moment the failures are
 -- the last, and so the last to go.
 --
--- KEYS[1] the window; ARGV[1] what to do, and then
---   take  how long a new window lives (ms), how many outcomes to keep, the times to which windows,
---         and recent ones, reach back, the earliest time and how many before it matter, what
---         stands for more than are kept where it holds nothing but failures, else 0,
+-- KEYS the windows; ARGV[1] what to do, [2] and [3 ...] as follows, words with spaces between
+--   take  how long new windows live (ms); of each window how many outcomes to keep, the times to
+--         which windows, and recent ones, reach back, the earliest time and how many before it
+--         matter, what stands for more than are kept where it holds nothing but failures, else 0,
 --         score, member ...
---         gives the failures (recent, at all), or the state where the rows have to be asked
+--         gives of each its failures (recent, at all), or the state where the rows have to be asked
 --   mark  XID
---   load  XID, how many outcomes to keep, KNOWN, score, member ...
-local key, keep = KEYS[1], tonumber(ARGV[3])
-local state = redis.call('ZRANGE', key, -1, -1)[1]
+--   load  XID; how many outcomes to keep, KNOWN, score, member ...
 
-local function restate(new)
+local function state_of(key)
+    return redis.call('ZRANGE', key, -1, -1)[1]
+end
+
+local function parts(state)
+    return string.match(state, '^([?!])(%d*):(%d+)$')
+end
+
+local function restate(key, state, new)
     if new ~= state then
         redis.call('ZADD', key, 'inf', new)
         if state then
             redis.call('ZREM', key, state)
         end
-        state = new
     end
 end
 
-local function parts()
-    return string.match(state, '^([?!])(%d*):(%d+)$')
+local function words(of)
+    local found = {}
+    for word in string.gmatch(of, '%S+') do
+        found[#found + 1] = word
+    end
+    return found
 end
 
-local function add(from)
-    for i = from, #ARGV, 2 do
-        redis.call('ZADD', key, ARGV[i], ARGV[i + 1])
+local function add(key, given, from)
+    for i = from, #given, 1000 do
+        redis.call('ZADD', key, unpack(given, i, math.min(i + 999, #given)))
     end
 end
 
--- A large set stays large inside when it shrinks; a copy of what is kept does not.
-local function trim()
-    local over = redis.call('ZCARD', key) - 1 - keep
+-- A set that was large stays so inside when it shrinks; a copy of what is kept does not, and takes
+-- long to make. Valkey's border is at 128.
+local function trim(key, keep)
+    local holds = redis.call('ZCARD', key)
+    local over = holds - 1 - tonumber(keep)
     if over <= 0 then
         return
     end
     local last = redis.call('ZRANGE', key, over - 1, over - 1, 'WITHSCORES')[2]
-    local sign, xid = parts()
-    restate(sign .. xid .. ':' .. last)
+    local state = state_of(key)
+    local sign, xid = parts(state)
+    restate(key, state, sign .. xid .. ':' .. last)
+    if holds <= 128 then
+        redis.call('ZREMRANGEBYRANK', key, 0, over - 1)
+        return
+    end
     local lives = redis.call('PTTL', key)
     redis.call('ZRANGESTORE', key, key, over, -1)
     redis.call('PEXPIRE', key, lives)
 end
 
 -- Failures from a time on, but of no more than so many outcomes before another one.
-local function failures(back, since, before)
+local function failures(key, back, since, before)
     local first = redis.call('ZCOUNT', key, '-inf', '(' .. back)
     local earlier = redis.call('ZCOUNT', key, '-inf', '(' .. since)
     local failed = 0
@@ -65,47 +81,57 @@ local function failures(back, since, before)
     return failed
 end
 
-if ARGV[1] == 'take' then
-    local back, recent, since = ARGV[4], ARGV[5], ARGV[6]
-    local before, many = tonumber(ARGV[7]), tonumber(ARGV[8])
-    if not state then
-        restate('?:0')
-        redis.call('PEXPIRE', key, ARGV[2])
-    end
-    add(9)
-    local sign, _, known = parts()
-    local answer = {state}
+local function answer(key, state, back, recent, since, before, many)
+    local sign, _, known = parts(state)
     -- What is not later than KNOWN may be here too, with gaps between.
     local known_back = tonumber(known) < tonumber(back)
-    if sign == '!' and (known_back
+    if sign == '?' or not (known_back
             or redis.call('ZCOUNT', key, '(' .. known, '(' .. since) >= before) then
-        if many == 0 then
-            local failed = failures(back, since, before)
-            answer = {failed, failed}
-        else
-            answer = {
-                redis.call('ZCOUNT', key, recent, '(inf')
-                    + (tonumber(known) < tonumber(recent) and 0 or many),
-                redis.call('ZCOUNT', key, back, '(inf') + (known_back and 0 or many),
-            }
-        end
+        return {state}
     end
-    trim()
-    return answer
-elseif ARGV[1] == 'mark' then
-    if state then
-        local sign, xid, known = parts()
-        if sign == '?' and xid == '' then
-            restate('?' .. ARGV[2] .. ':' .. known)
-        end
+    if many == 0 then
+        local failed = failures(key, back, since, before)
+        return {failed, failed}
     end
-elseif ARGV[1] == 'load' then
-    if state then
-        local sign, xid, known = parts()
-        if sign == '?' and xid == ARGV[2] then
-            add(5)
-            restate('!:' .. (tonumber(known) > tonumber(ARGV[4]) and known or ARGV[4]))
-            trim()
-        end
+    return {
+        redis.call('ZCOUNT', key, recent, '(inf')
+            + (tonumber(known) < tonumber(recent) and 0 or many),
+        redis.call('ZCOUNT', key, back, '(inf') + (known_back and 0 or many),
+    }
+end
+
+local function take(key, lives, given)
+    local state = state_of(key)
+    if not state then
+        state = '?:0'
+        restate(key, nil, state)
+        redis.call('PEXPIRE', key, lives)
     end
+    local keep, back, recent, since, before, many = unpack(given, 1, 6)
+    add(key, given, 7)
+    local said = answer(key, state, back, recent, since, tonumber(before), tonumber(many))
+    trim(key, keep)
+    return said
+end
+
+if ARGV[1] == 'take' then
+    local said = {}
+    for i, key in ipairs(KEYS) do
+        said[i] = take(key, ARGV[2], words(ARGV[2 + i]))
+    end
+    return said
+end
+local key, xid = KEYS[1], ARGV[2]
+local state = state_of(key)
+if not state then
+    return
+end
+local sign, noted, known = parts(state)
+if ARGV[1] == 'mark' and sign == '?' and noted == '' then
+    restate(key, state, '?' .. xid .. ':' .. known)
+elseif ARGV[1] == 'load' and sign == '?' and noted == xid then
+    local given = words(ARGV[3])
+    add(key, given, 3)
+    restate(key, state, '!:' .. (tonumber(known) > tonumber(given[2]) and known or given[2]))
+    trim(key, given[1])
 end

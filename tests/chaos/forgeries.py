@@ -19,7 +19,8 @@ SIGNATURE = {"task": "proposals.create", "args": [], "kwargs": {}, "options": {}
 MORE_THAN_PREFETCHED = 20
 """A worker reserves at most 8: one message left unacknowledged a copy would silence it."""
 
-MANY = KEEP_DEAD_LETTERS + 500
+MANY = KEEP_DEAD_LETTERS // 2
+"""Of each sort for each queue: several times what is kept, by all of them together."""
 
 
 def wake_up(task: str = TASK, **changes: Any) -> bytes:

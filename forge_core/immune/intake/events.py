@@ -41,9 +41,9 @@ KEPT: Final = timedelta(hours=24)
 _DAY_MS: Final = 86_400_000
 _WHOLE: Final = 2**53 - 1
 
-# Printable and without spaces, as every id of the house.
-_Id = Annotated[str, StringConstraints(pattern=r"\A[^\p{C}\p{Z}]{1,200}\z")]
-_Word = Annotated[str, StringConstraints(pattern=r"\A[^\p{Cc}]{0,300}\z")]
+# Printable and without spaces, as every id of the house. Patterns that count are matched slowly.
+_Id = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"\A[^\p{C}\p{Z}]*\z")]
+_Word = Annotated[str, StringConstraints(max_length=300, pattern=r"\A[^\p{Cc}]*\z")]
 _Count = Annotated[int, Field(ge=0, le=_WHOLE)]
 _Percent = Annotated[float, Field(ge=0, le=100, strict=False, allow_inf_nan=False)]
 

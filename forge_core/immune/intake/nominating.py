@@ -64,8 +64,8 @@ class Nominations:
     def _failures(self, session: Session, new: Sequence[Told]) -> Mapping[Subject, Failures]:
         given: dict[Subject, list[Outcome]] = defaultdict(list)
         for told in new:
-            if told.outcome is not None:
-                given[told.subject].append(told.outcome)
+            if (outcome := told.outcome) is not None:
+                given[told.subject].append(outcome)
         return self._windows.failures(session, given) if given else {}
 
     def _may_hoard(self, session: Session, new: Sequence[Told]) -> set[str]:

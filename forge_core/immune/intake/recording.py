@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from pydantic_core import to_json
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
@@ -39,10 +40,10 @@ CHECKS: Final[Mapping[str, str]] = {
 _INSERT = text("""
     INSERT INTO runtime_events
         (source, id, at, type, subject_kind, subject, success, slow, exhausted, data)
-    SELECT source, id, at, type, kind, subject, success, slow, exhausted, CAST(data AS jsonb)
+    SELECT source, id, at, type, kind, subject, success, slow, exhausted, data
     FROM json_to_recordset(CAST(:rows AS json)) AS given (
         source text, id text, at timestamptz, type text, kind text, subject text,
-        success boolean, slow boolean, exhausted boolean, data text
+        success boolean, slow boolean, exhausted boolean, data jsonb
     )
     ON CONFLICT DO NOTHING
     RETURNING source, id, at
@@ -106,8 +107,8 @@ def _told(session: Session, events: Sequence[RuntimeEvent]) -> list[Told]:
 
 def _insert(session: Session, told: Sequence[Told]) -> list[Told]:
     """Those that were not there yet, each once."""
-    rows = [_row(one) for one in told]
-    inserted = {(row.source, row.id, row.at) for row in run(session, _INSERT, rows=as_json(rows))}
+    rows = to_json([_row(one) for one in told]).decode()
+    inserted = {tuple(row) for row in run(session, _INSERT, rows=rows)}
     new: list[Told] = []
     for one in told:
         key = (one.event.source, one.event.id, one.event.time)
@@ -122,14 +123,14 @@ def _row(told: Told) -> dict[str, Any]:
     return {
         "source": event.source,
         "id": event.id,
-        "at": event.time.isoformat(),
+        "at": event.time,
         "type": event.type,
         "kind": told.subject.kind,
         "subject": told.subject.id,
         "success": told.success,
         "slow": told.slow,
         "exhausted": told.exhausted,
-        "data": event.data.model_dump_json(exclude_defaults=True),
+        "data": event.data.model_dump(exclude_defaults=True),
     }
 
 

@@ -23,6 +23,7 @@ from forge_core.immune.intake.told import Told
 from forge_core.immune.model import AddressMinute, HostMinute, MemberMinute, OverlayMinute
 
 Measured = Mapping[str, int]
+_Key = tuple[str, datetime]
 
 
 class Summary:
@@ -54,17 +55,16 @@ class Summary:
             return f"greatest({table}.{column}, excluded.{column})"
         return f"{table}.{column} + excluded.{column}"
 
-    def rows(self, measured: Sequence[tuple[str, datetime, Measured]]) -> list[dict[str, Any]]:
+    def rows(self, measured: Mapping[_Key, Sequence[Measured]]) -> list[dict[str, Any]]:
         """One row for each subject and minute."""
-        rows: dict[tuple[str, datetime], dict[str, int]] = {}
-        for subject, minute, measures in measured:
-            row = rows.setdefault((subject, minute), dict.fromkeys(measures, 0))
-            for name, value in measures.items():
-                row[name] = max(row[name], value) if name in self._most else row[name] + value
         return [
-            {self.subject: subject, "minute": minute.isoformat(), **row}
-            for (subject, minute), row in rows.items()
+            {self.subject: subject, "minute": minute.isoformat()}
+            | {name: self._join(name, [one[name] for one in all_]) for name in all_[0]}
+            for (subject, minute), all_ in measured.items()
         ]
+
+    def _join(self, name: str, values: Sequence[int]) -> int:
+        return max(values) if name in self._most else sum(values)
 
 
 OVERLAYS: Final = Summary(OverlayMinute)
@@ -76,12 +76,12 @@ HOSTS: Final = Summary(HostMinute, most={"memory", "disk", "queue_depth", "conne
 
 def summarise(session: Session, new: Sequence[Told]) -> None:
     """Add events that were never added before to the summaries of their minutes."""
-    measured: dict[Summary, list[tuple[str, datetime, Measured]]] = defaultdict(list)
+    measured: dict[Summary, dict[_Key, list[Measured]]] = defaultdict(lambda: defaultdict(list))
     for told in new:
         found = _measured(told)
         if found is not None:
             summary, measures = found
-            measured[summary].append((told.subject.id, _minute(told.event), measures))
+            measured[summary][told.subject.id, _minute(told.event)].append(measures)
     for summary in (OVERLAYS, ADDRESSES, MEMBERS, HOSTS):
         if summary in measured:
             rows = as_json(summary.rows(measured[summary]))
