@@ -6,6 +6,7 @@ and ends them with the run. A test's database is a clone of one that was migrate
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import re
@@ -144,3 +145,10 @@ def _emptied(url: str) -> str:
     with redis.Redis.from_url(own) as client:
         client.flushdb()
     return own
+
+
+def pytest_collection_finish() -> None:
+    """What was collected stays: no need to look for garbage in it again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
