@@ -40,7 +40,8 @@ from forge_core.ledger.tree import sealed_size
 from forge_core.ledger.verifying import Scope, verify_prefix
 from forge_core.members.genesis import Founder, found
 from forge_core.members.levels import Role, TrustLevel
-from forge_core.wiring import CHORES, DERIVED, ENTRY_KINDS, JOB_KINDS
+from forge_core.tables import DERIVED
+from forge_core.wiring import CHORES, ENTRY_KINDS, JOB_KINDS
 from forge_workers.stack.roles import create_database
 
 KINDS = {kind.name: kind for kind in JOB_KINDS}

@@ -1,12 +1,9 @@
-"""The one list of every package's capabilities, tables, entry kinds, job kinds and derivations."""
+"""The one list of every package's capabilities, entry kinds, job kinds and derivations."""
 
 from __future__ import annotations
 
 from functools import partial
-from importlib import import_module
 from typing import Final
-
-from sqlalchemy import Table
 
 from forge_core.actions import (
     additions,
@@ -21,6 +18,7 @@ from forge_core.actions import (
     windows,
 )
 from forge_core.actions.catalogue import Catalogue
+from forge_core.advisory import advising
 from forge_core.capabilities import (
     emergencies,
     extensions,
@@ -31,7 +29,6 @@ from forge_core.capabilities import (
     values,
 )
 from forge_core.capabilities.platform import with_platform
-from forge_core.database import Base, Held
 from forge_core.enforcement import (
     execution,
     holding,
@@ -169,25 +166,8 @@ ENTRY_KINDS: Final[tuple[EntryKind, ...]] = (
     pending.ACTION_CONFIRMED,
     incidents.OPENED,
     incidents.CLOSED,
+    advising.ADVISED,
 )
-
-# The packages' tables are declared by importing them; sorted, so that a key comes before its users.
-for _package in (
-    "actions",
-    "capabilities",
-    "enforcement",
-    "immune",
-    "jobs",
-    "ledger",
-    "members",
-    "overlays",
-    "proposals",
-    "treasury",
-    "voting",
-):
-    import_module(f"forge_core.{_package}.model")
-TABLES: Final[tuple[Table, ...]] = tuple(Base.metadata.sorted_tables)
-DERIVED: Final = tuple(table for table in TABLES if table.info["held"] is Held.DERIVED)
 
 COMMANDS: Final[tuple[JobKind, ...]] = (
     JobKind(
@@ -274,6 +254,11 @@ JOB_KINDS: Final[tuple[JobKind, ...]] = (
     JobKind("immune.draft", queue="proposals", step=partial(drafting.draft, catalogue=CATALOGUE)),
     JobKind("immune.recover", queue="immune", step=recovering.recover),
     JobKind(
+        "advisory.analyse",
+        queue="analysis",
+        step=partial(advising.advise, catalogue=CATALOGUE),
+    ),
+    JobKind(
         "features.unlock",
         queue="execution",
         step=partial(unlocking.unlock, catalogue=CATALOGUE),
@@ -299,4 +284,5 @@ DERIVATIONS: Final[tuple[Derivation, ...]] = (
     checking.UNJUDGED,
     recovering.ELAPSED,
     drafting.HELD,
+    advising.UNADVISED,
 )

@@ -27,7 +27,8 @@ from forge_core.ledger.statements import Checkpoint
 from forge_core.ledger.tree import sealed_size
 from forge_core.ledger.verifying import Erased, Progress, Scope, verify
 from forge_core.settings import Settings
-from forge_core.wiring import DERIVED, ENTRY_KINDS
+from forge_core.tables import DERIVED
+from forge_core.wiring import ENTRY_KINDS
 from forge_workers.cli.ledger_keys import keys
 from forge_workers.cli.output import (
     AsJson,

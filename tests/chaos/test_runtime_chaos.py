@@ -29,7 +29,8 @@ from forge_core.ledger.entries import Entry, append, keep_texts
 from forge_core.ledger.verifying import Scope, verify
 from forge_core.overlays.register import REGISTERED
 from forge_core.settings import Settings
-from forge_core.wiring import DERIVED, ENTRY_KINDS
+from forge_core.tables import DERIVED
+from forge_core.wiring import ENTRY_KINDS
 from forge_workers.runtime_events import RuntimeEvents
 from forge_workers.runtime_intake import read
 from forge_workers.runtime_queue import QUEUE, TAKEN

@@ -42,7 +42,8 @@ from forge_core.ledger.statements import Checkpoint
 from forge_core.ledger.verifying import Erased, Scope, verify
 from forge_core.members.genesis import Founder, found
 from forge_core.members.levels import Role, TrustLevel
-from forge_core.wiring import CATALOGUE, CHORES, DERIVATIONS, DERIVED, ENTRY_KINDS, JOB_KINDS
+from forge_core.tables import DERIVED
+from forge_core.wiring import CATALOGUE, CHORES, DERIVATIONS, ENTRY_KINDS, JOB_KINDS
 from forge_workers.stack.postgres import SUPERUSER, PostgresServer
 
 ISSUER = "tests"

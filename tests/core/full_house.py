@@ -22,7 +22,7 @@ from forge_core.actions.present import Present
 from forge_core.capabilities.declaration import Capability, CapabilityClass
 from forge_core.clock import forge_now
 from forge_core.ledger.entries import append
-from forge_core.wiring import DERIVED
+from forge_core.tables import DERIVED
 from tests.conftest import TEMPLATE, TestServers
 from tests.core.conftest import _house
 from tests.core.factories import FULL_FOUNDERS, Answer, House, found_house

@@ -27,7 +27,8 @@ from forge_core.ledger.notes import KeyKind, SigningKey, sign_note
 from forge_core.ledger.replay import by_name, replay, shadow
 from forge_core.ledger.statements import Checkpoint, sign_checkpoint
 from forge_core.ledger.tree import TILE, extend_tiles, read_hashes, sealed_size, stored_nodes
-from forge_core.wiring import DERIVED, ENTRY_KINDS, TABLES
+from forge_core.tables import DERIVED, TABLES
+from forge_core.wiring import ENTRY_KINDS
 from forge_workers.stack.postgres import SUPERUSER
 from tests.core.factories import House, make_engine, signer
 from tests.core.histories import live_through

@@ -18,7 +18,8 @@ from forge_core.ledger.model import CommittedText
 from forge_core.ledger.notes import SigningKey
 from forge_core.ledger.replay import Batch, replay, shadow
 from forge_core.ledger.verifying import Erased, Scope, compare_all, verify
-from forge_core.wiring import DERIVED, ENTRY_KINDS
+from forge_core.tables import DERIVED
+from forge_core.wiring import ENTRY_KINDS
 from tests.core.factories import House
 from tests.core.tampering import (
     HARMED,

@@ -29,7 +29,8 @@ from forge_core.ledger.verifying import Scope, verify
 from forge_core.members.genesis import Founder, found
 from forge_core.members.levels import Role, TrustLevel
 from forge_core.overlays.register import REGISTERED
-from forge_core.wiring import DERIVED, ENTRY_KINDS
+from forge_core.tables import DERIVED
+from forge_core.wiring import ENTRY_KINDS
 from forge_workers.client import GovernanceClient
 from forge_workers.runtime_events import RuntimeEvents
 from forge_workers.stack.postgres import DATABASE

@@ -20,7 +20,8 @@ import pytest
 from forge_core.database import make_engine, snapshot, transaction
 from forge_core.ledger.verifying import Scope, verify
 from forge_core.members.genesis import is_founded
-from forge_core.wiring import DERIVED, ENTRY_KINDS
+from forge_core.tables import DERIVED
+from forge_core.wiring import ENTRY_KINDS
 from forge_workers.client import Ballot, Command, GovernanceClient
 from forge_workers.stack.up import Stack, running_stack
 from tests.support import short_folder, until

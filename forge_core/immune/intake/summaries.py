@@ -7,10 +7,10 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Table, text
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from forge_core.database import Base, as_json
+from forge_core.database import as_json
 from forge_core.immune.detectors.hosts import thousandths
 from forge_core.immune.intake.events import (
     ApiRequestWindow,
@@ -20,7 +20,6 @@ from forge_core.immune.intake.events import (
     RuntimeEvent,
 )
 from forge_core.immune.intake.told import Told
-from forge_core.immune.model import AddressMinute, HostMinute, MemberMinute, OverlayMinute
 
 Measured = Mapping[str, int]
 _Key = tuple[str, datetime]
@@ -29,26 +28,23 @@ _Key = tuple[str, datetime]
 class Summary:
     """A table of summaries: rows of one key add up; of ``most`` the greater one stays."""
 
-    def __init__(self, model: type[Base], *, most: Collection[str] = ()) -> None:
-        table = model.__table__
-        assert isinstance(table, Table)  # noqa: S101  # a model of one table has one
-        key, minute, *measures = table.columns
+    def __init__(
+        self, table: str, subject: str, measures: Sequence[str], *, most: Collection[str] = ()
+    ) -> None:
         self._most: Final = frozenset(most)
-        added = ", ".join(f"{c.name} = {self._joined(table.name, c.name)}" for c in measures)
-        columns = [c.name for c in (key, minute, *measures)]
-        types = ", ".join(
-            f"{c} {'text' if c == key.name else 'timestamptz' if c == 'minute' else 'bigint'}"
-            for c in columns
-        )
-        self.subject: Final = key.name
+        self.subject: Final = subject
+        added = ", ".join(f"{name} = {self._joined(table, name)}" for name in measures)
+        columns = ", ".join((subject, "minute", *measures))
+        types = ", ".join(f"{name} bigint" for name in measures)
         # Rows are locked in one order, so that consumers at once wait and do not deadlock.
         self.upsert: Final = text(f"""
-            INSERT INTO {table.name} ({", ".join(columns)})
-            SELECT {", ".join(columns)}
-            FROM json_to_recordset(CAST(:rows AS json)) AS given ({types})
-            ORDER BY {key.name}, minute
-            ON CONFLICT ({key.name}, minute) DO UPDATE SET {added}
-        """)  # noqa: S608  # names are the models'
+            INSERT INTO {table} ({columns})
+            SELECT {columns}
+            FROM json_to_recordset(CAST(:rows AS json))
+                AS given ({subject} text, minute timestamptz, {types})
+            ORDER BY {subject}, minute
+            ON CONFLICT ({subject}, minute) DO UPDATE SET {added}
+        """)  # noqa: S608  # the names are those below
 
     def _joined(self, table: str, column: str) -> str:
         if column in self._most:
@@ -67,11 +63,18 @@ class Summary:
         return max(values) if name in self._most else sum(values)
 
 
-OVERLAYS: Final = Summary(OverlayMinute)
-ADDRESSES: Final = Summary(AddressMinute)
+OVERLAYS: Final = Summary(
+    "overlay_minutes",
+    "overlay",
+    ("calls", "failed", "slow", "exhausted", "excused", "milliseconds"),
+)
+ADDRESSES: Final = Summary("address_minutes", "address", ("attempts", "failed"))
 # Several gateways may each have counted a part of a member's minute.
-MEMBERS: Final = Summary(MemberMinute, most={"allowed"})
-HOSTS: Final = Summary(HostMinute, most={"memory", "disk", "queue_depth", "connections"})
+MEMBERS: Final = Summary(
+    "member_minutes", "member", ("allowed", "used", "refused"), most={"allowed"}
+)
+_GAUGES: Final = ("memory", "disk", "queue_depth", "connections")
+HOSTS: Final = Summary("host_minutes", "host", _GAUGES, most=_GAUGES)
 
 
 def summarise(session: Session, new: Sequence[Told]) -> None:
