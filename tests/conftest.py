@@ -151,4 +151,3 @@ def pytest_collection_finish() -> None:
     """What was collected stays: no need to look for garbage in it again and again."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 20)

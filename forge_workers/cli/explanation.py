@@ -11,6 +11,7 @@ from rich.table import Table
 
 from forge_core.enforcement.standing import LIVE
 from forge_workers.cli import outlook
+from forge_workers.cli.advice import print_advice
 from forge_workers.cli.output import shown
 
 _INSTANTS = {
@@ -41,6 +42,7 @@ def explain(proposal: dict[str, Any], console: Console) -> None:
         console.print(f"Reason given: {shown(proposal['reason'])}", markup=False)
     if proposal["payload"]:
         console.print(f"Changes: {shown(proposal['payload'])}", markup=False)
+    print_advice(console, proposal["advice"])
     outlook.print_rivals(console, proposal["rivals"])
     if proposal["status"] in LIVE:
         outlook.print_changes(console, proposal["simulation"])

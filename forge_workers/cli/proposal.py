@@ -13,6 +13,7 @@ from forge_core.errors import Refused, Unavailable
 from forge_core.proposals.lifecycle import Status, reachable
 from forge_core.wiring import CATALOGUE
 from forge_workers.cli import explanation, queries
+from forge_workers.cli.advice import print_advice
 from forge_workers.cli.durations import parse_duration
 from forge_workers.cli.output import AsJson, print_json, print_rows, standard_output, warn
 from forge_workers.cli.servers import ActingMember, carry, database
@@ -114,6 +115,19 @@ def show(proposal: ProposalId, *, as_json: AsJson = False) -> None:
         print_json(found)
     else:
         explanation.explain(found, standard_output())
+
+
+@app.command("advice")
+def show_advice(proposal: ProposalId, *, as_json: AsJson = False) -> None:
+    """Show the whole advice on a proposal; it decides nothing. With --json all that was given."""
+    with database(writes=False) as session:
+        found = queries.advice(session, proposal)
+    if as_json:
+        print_json(found)
+    elif found:
+        print_advice(standard_output(), found, whole=True)
+    else:
+        standard_output().print("there is no advice yet: it is given when voting opens")
 
 
 @app.command()

@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from forge_core.advisory.advising import advice_on
 from forge_core.database import run
 from forge_core.enforcement import history
 from forge_core.enforcement.history import LIMIT_MOST
@@ -201,6 +202,7 @@ def proposal(session: Session, identity: str) -> dict[str, Any]:
     found["rivals"], found["standing"] = simulation["rivals"], simulation["standing"]
     found["simulation"] = {key: simulation[key] for key in ("changes", "problem")}
     found["effects"] = history.changes(session, proposal=identity, limit=LIMIT_MOST)["changes"]
+    found["advice"] = advice_on(session, identity)
     found["history"] = [dict(row) for row in _rows(session, _HISTORY, subject=identity)]
     readable = {"payload": json.loads(found["payload"])}
     readable |= {key: found[key] for key in ("simulation", "effects")}
@@ -215,6 +217,12 @@ def status(session: Session, identity: str) -> Status:
     if not rows:
         raise Refused("PROPOSAL_UNKNOWN", f"there is no proposal {identity[:200]!r}")
     return Status(rows[0]["status"])
+
+
+def advice(session: Session, identity: str) -> list[dict[str, Any]]:
+    """Return the advice on a proposal, newest first, or refuse: PROPOSAL_UNKNOWN."""
+    status(session, identity)
+    return advice_on(session, identity)
 
 
 def titles(session: Session, identities: Sequence[str]) -> dict[str, str | None]:

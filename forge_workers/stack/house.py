@@ -47,6 +47,8 @@ WORKERS = (
     Worker("ledger", ("ledger",), 2),
     # Whoever fails has to be set aside within a second, whatever is voted on meanwhile.
     Worker("immune", ("immune",), 2),
+    # Whatever an adviser takes its time for, nothing that decides waits for it.
+    Worker("advise", ("analysis",), 1),
     # Whoever is called outside may be slow; nobody else waits for that.
     Worker("outside", ("outbox",), 1),
 )

@@ -1,0 +1,108 @@
+"""Advice is given: an opened proposal is analysed on a queue of its own, and voters can read it.
+
+Voting never waits for it, and nothing that decides reads it. That an open proposal has no advice
+yet is what calls for the work, so that opening one knows nothing about advisers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from forge_core.actions.catalogue import Catalogue
+from forge_core.advisory.analysis import Analysis
+from forge_core.advisory.constitution import constitution_in_force
+from forge_core.advisory.reading import read_matters
+from forge_core.advisory.rules import analyse as analyse_by_rules
+from forge_core.clock import forge_now
+from forge_core.database import run
+from forge_core.jobs.kinds import Derivation, Job, Outcome
+from forge_core.jobs.record import HOUSE
+from forge_core.ledger.entries import Entry, EntryKind, append, keep_texts
+
+ADVISED = EntryKind.of(
+    "proposal.advised",
+    """
+    INSERT INTO advice (proposal_id, number, at, source, analyser, constitution, recommendation,
+        confidence, analysis)
+    SELECT subject, (data ->> 'number')::integer, at, data ->> 'source', data ->> 'analyser',
+        data ->> 'constitution', data ->> 'recommendation', (data ->> 'confidence')::numeric,
+        data ->> 'analysis'
+    FROM forge_entries(:ids)
+    """,
+    texts=("analysis",),
+)
+
+UNADVISED: Final = Derivation(
+    "advisory.unadvised",
+    text("""
+        INSERT INTO jobs (kind, key, once, payload, actor)
+        SELECT 'advisory.analyse', 'analyse:' || id, true,
+            jsonb_build_object('proposal_id', id), 'system'
+        FROM proposals
+        WHERE status = 'active'
+            AND NOT EXISTS (SELECT FROM advice WHERE advice.proposal_id = proposals.id)
+            AND NOT EXISTS (SELECT FROM jobs WHERE key = 'analyse:' || proposals.id)
+        ORDER BY opened_at, id
+        LIMIT :limit
+        ON CONFLICT DO NOTHING
+        RETURNING kind
+    """),
+)
+
+_GIVEN = text("SELECT proposal_id FROM advice WHERE proposal_id = ANY(:ids)")
+_ADVICE = text("""
+    SELECT number, at, source, analyser, constitution, recommendation,
+        advice.confidence::text AS confidence, body
+    FROM advice LEFT JOIN texts ON commitment = advice.analysis
+    WHERE proposal_id = :id ORDER BY number DESC
+""")
+
+
+def advise(session: Session, jobs: Sequence[Job], *, catalogue: Catalogue) -> list[Outcome]:
+    """The step of ``advisory.analyse``. Running it twice is safe: advice that was given stays."""
+    ids = sorted({str(job.payload["proposal_id"]) for job in jobs})
+    given = {row.proposal_id for row in run(session, _GIVEN, ids=ids)}
+    constitution = constitution_in_force(session)
+    matters = read_matters(session, catalogue, [id_ for id_ in ids if id_ not in given])
+    analyses = {matter.id: analyse_by_rules(matter, constitution) for matter in matters}
+    at = forge_now(session)
+    kept = keep_texts(session, *(one.model_dump_json() for one in analyses.values()))
+    append(
+        session,
+        [
+            Entry(ADVISED, at, HOUSE, id_, _data(1, analysis, commitment))
+            for (id_, analysis), commitment in zip(analyses.items(), kept, strict=True)
+        ],
+    )
+    return [Outcome.done() for _ in jobs]
+
+
+def advice_on(session: Session, proposal: str) -> list[dict[str, Any]]:
+    """The advice on a proposal, newest first, each with its ``analysis`` (None when erased)."""
+    return [
+        {
+            **{key: value for key, value in row._mapping.items() if key != "body"},  # noqa: SLF001
+            "analysis": None if row.body is None else _read(row.body),
+        }
+        for row in run(session, _ADVICE, id=proposal)
+    ]
+
+
+def _read(body: str) -> dict[str, Any]:
+    return Analysis.model_validate_json(body).model_dump(mode="json")
+
+
+def _data(number: int, analysis: Analysis, commitment: str) -> dict[str, Any]:
+    return {
+        "number": number,
+        "source": analysis.source.value,
+        "analyser": analysis.analyser,
+        "constitution": analysis.constitution,
+        "recommendation": analysis.recommendation.value,
+        "confidence": str(analysis.confidence),
+        "analysis": commitment,
+    }

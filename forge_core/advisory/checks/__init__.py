@@ -1,0 +1,1 @@
+"""What the rule-based adviser looks at: each check takes the matter and gives points."""
