@@ -40,7 +40,8 @@ _HIDING: Final = {
     "tags": "invisible tag characters",
     "private_use": "private-use characters",
 }
-_MARKUP: Final = re.compile(r"<!--.*?-->|!\[[^\]]{0,200}\]\([^)]{0,400}\)", re.DOTALL)
+_UNSEEN: Final = frozenset({*_HIDING.values(), "mixed alphabets", "hidden markup", "markup"})
+_MARKUP: Final = re.compile(r"<!--[^<]{0,2000}-->|!\[[^\]\[]{0,200}\]\([^)]{0,400}\)")
 
 
 def signals(texts: Mapping[Where, str]) -> Iterator[Signal]:
@@ -55,7 +56,7 @@ def signals(texts: Mapping[Where, str]) -> Iterator[Signal]:
 
 def speaks_to_adviser(signal: Signal) -> bool:
     """Whether it is an attempt; else it is only something that cannot be seen."""
-    return signal.kind not in (*_HIDING.values(), "mixed alphabets", "hidden markup")
+    return signal.kind.partition(",")[0] not in _UNSEEN
 
 
 def _found(text: str) -> Iterator[tuple[str, str]]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cached_property
 from typing import Any
 
-from forge_core.advisory.analysis import Precedent, Where
+from forge_core.advisory.analysis import Precedent, Signal, Where
+from forge_core.advisory.injection import signals
 from forge_core.errors import Refused
 from forge_core.exact import parse_decimal
 
@@ -114,6 +116,11 @@ class Matter:
         if inside:
             found["payload"] = "\n".join(inside)
         return found
+
+    @cached_property
+    def signals(self) -> tuple[Signal, ...]:
+        """What stands in its texts and should not."""
+        return tuple(signals(self.texts))
 
     @property
     def prose(self) -> str:

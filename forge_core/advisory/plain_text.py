@@ -35,7 +35,9 @@ _OTHER: Final = re.compile(r"[\u0370-\u03ff\u0400-\u04ff]")
 _WORD: Final = re.compile(r"[^\W\d_]{2,}")
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/_-]{24,}={0,2}")
 _HEX: Final = re.compile(r"(?:[0-9a-fA-F]{2}[ :]?){16,}")
-_ESCAPED: Final = re.compile(r"(?:%[0-9a-fA-F]{2}|\\x[0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}){6,}")
+_ESCAPED: Final = re.compile(r"(?:\\x[0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}){6,}")
+_PERCENT: Final = re.compile(r"%[0-9a-fA-F]{2}")
+_QUOTED: Final = re.compile(r'\\["nrt/]')
 
 
 def hidden(text: str) -> Iterator[tuple[str, str]]:
@@ -118,10 +120,11 @@ def _decoded(text: str) -> Iterator[str]:
     for found in _HEX.findall(text):
         yield from _read(partial(bytes.fromhex, re.sub(r"[ :]", "", found)))
     for found in _ESCAPED.findall(text):
-        if "%" in found:
-            yield unquote(found)
-        else:
-            yield found.encode("ascii").decode("unicode_escape")
+        yield found.encode("ascii").decode("unicode_escape")
+    if len(_PERCENT.findall(text)) > 2:
+        yield unquote(text)
+    if _QUOTED.search(text):
+        yield _QUOTED.sub(lambda found: " " if found[0][1] in "nrt" else found[0][1], text)
 
 
 def _read(decode: Callable[[], bytes]) -> Iterator[str]:

@@ -32,7 +32,6 @@ from forge_core.advisory.checks import (
 )
 from forge_core.advisory.checks.benefits import benefits
 from forge_core.advisory.constitution import Constitution, Principle
-from forge_core.advisory.injection import signals
 from forge_core.advisory.matter import Matter
 
 VERSION: Final = "rules-1"
@@ -130,7 +129,7 @@ def analyse(matter: Matter, constitution: Constitution) -> Analysis:
             dict.fromkeys(_REMEDIES[str(p.code)] for p in risks if p.code in _REMEDIES)
         ),
         precedents=list(matter.precedents),
-        signals=list(signals(matter.texts))[:POINTS_MOST],
+        signals=list(matter.signals)[:POINTS_MOST],
     )
 
 

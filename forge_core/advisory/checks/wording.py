@@ -9,7 +9,7 @@ from typing import Final
 from forge_core.advisory.analysis import Point, Severity
 from forge_core.advisory.checks.trust import REASONED
 from forge_core.advisory.constitution import Principle
-from forge_core.advisory.injection import signals, speaks_to_adviser
+from forge_core.advisory.injection import speaks_to_adviser
 from forge_core.advisory.matter import Matter
 
 WALL: Final = 6_000
@@ -82,8 +82,7 @@ def pressure(matter: Matter) -> Iterator[Point]:
 
 def tricks(matter: Matter) -> Iterator[Point]:
     """Text that speaks to the adviser, or that nobody sees."""
-    found = list(signals(matter.texts))
-    attempts = [signal for signal in found if speaks_to_adviser(signal)]
+    attempts = [signal for signal in matter.signals if speaks_to_adviser(signal)]
     if attempts:
         yield _trick(
             Severity.CRITICAL,
@@ -91,7 +90,7 @@ def tricks(matter: Matter) -> Iterator[Point]:
             "trick",
             "injection",
         )
-    if unseen := [signal for signal in found if not speaks_to_adviser(signal)]:
+    if unseen := [signal for signal in matter.signals if not speaks_to_adviser(signal)]:
         kinds = sorted({signal.kind for signal in unseen})
         yield _trick(
             Severity.HIGH,
