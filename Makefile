@@ -10,7 +10,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 ONCE ?=
 ARGS ?=
-WORKERS ?= 3
+WORKERS ?= 2
 
 .PHONY: help install run test long lint format bench chaos docs lock clean
 

@@ -56,6 +56,9 @@ def forged(house: House) -> Iterator[House]:
     [active] = house.open(["under way"], hours=168)
     assert house.client.vote(Ballot(active, FOUNDER, "for")).accepted
     house.until(lambda: not house.rows("SELECT FROM ballot_inbox"))
+    # The house advises on what is open, and says so in the ledger.
+    house.until(lambda: house.rows("SELECT FROM advice WHERE proposal_id = :id", id=active))
+    house.until(lambda: not house.rows("SELECT FROM jobs WHERE state IN ('pending', 'running')"))
     proposals = [executed, rejected, active]
     assert [row.status for row in house.outcomes(proposals)] == ["executed", "rejected", "active"]
     before = standing(house, proposals)
