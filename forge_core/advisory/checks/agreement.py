@@ -116,27 +116,28 @@ def harmless_words(matter: Matter) -> Iterator[Point]:
         )
 
 
-def names_agree(matter: Matter) -> Iterator[Point]:
-    """Keys, members and overlays: those that are named, and those that are meant."""
-    prose = matter.prose.casefold()
-    changed = {str(change.key) for change in matter.changes if change.key}
-    mentioned = {
+def keys_agree(matter: Matter) -> Iterator[Point]:
+    """A text about one key, and a payload that sets another."""
+    prose, changed = matter.prose.casefold(), _keys(matter)
+    spoken = sorted(
         key
         for key in matter.keys
         if key not in changed and ("." in key or "_" in key) and key.casefold() in prose
-    }
-    if changed and mentioned and not any(_spoken(key, prose) for key in changed):
+    )
+    if changed and spoken and not any(_speaks_of(key, prose) for key in changed):
         yield _disagree(
-            f"the text speaks of {', '.join(sorted(mentioned)[:3])}, the payload changes "
+            f"the text speaks of {', '.join(spoken[:3])}, the payload changes "
             f"{', '.join(sorted(changed)[:3])}",
             "",
         )
-    unnamed = sorted(
-        {name for action in matter.actions for name in named_in(action)}
-        - {name for action in matter.actions for name in named_in(action)
-           if name.casefold() in prose or (str(action.get("name", "")).casefold() in prose
-           and action.get("name"))}
-    )  # fmt: skip
+
+
+def everybody_named(matter: Matter) -> Iterator[Point]:
+    """Members, overlays and recipients whom the text is silent about."""
+    prose = matter.prose.casefold()
+    named = {name for action in matter.actions for name in named_in(action)}
+    unnamed = sorted(name for name in named if name.casefold() not in prose)
+    # A new overlay is known by its name, not yet by its id.
     if unnamed and matter.type != "overlay_registration":
         yield Point(
             principle=Principle.TRANSPARENCY,
@@ -144,14 +145,23 @@ def names_agree(matter: Matter) -> Iterator[Point]:
             explanation=f"the payload is about {', '.join(unnamed[:5])}, whom the text never names",
             code="unnamed",
         )
-    silent = sorted(key for key in changed if not _spoken(key, prose))
-    if len(changed) > 1 and silent:
+
+
+def every_change_told(matter: Matter) -> Iterator[Point]:
+    """Several changes, of which the text tells some."""
+    prose, changed = matter.prose.casefold(), _keys(matter)
+    untold = sorted(key for key in changed if not _speaks_of(key, prose))
+    if len(changed) > 1 and untold:
         yield Point(
             principle=Principle.TRANSPARENCY,
             severity=Severity.HIGH,
-            explanation=f"the text does not speak of {', '.join(silent[:5])}, which change too",
+            explanation=f"the text does not speak of {', '.join(untold[:5])}, which change too",
             code="unsaid_change",
         )
+
+
+def _keys(matter: Matter) -> frozenset[str]:
+    return frozenset(change.key for change in matter.changes if change.key is not None)
 
 
 def _said(prose: str) -> Iterator[tuple[Fraction, str]]:
@@ -186,7 +196,7 @@ def _plain(number: Fraction) -> str:
     return f"{float(number):g}"
 
 
-def _spoken(key: str, prose: str) -> bool:
+def _speaks_of(key: str, prose: str) -> bool:
     """Whether a text speaks of a key: by its name, or by the words of it."""
     parts = [part for part in re.split(r"[._]", key.casefold()) if len(part) > 2]
     return key.casefold() in prose or sum(part in prose for part in parts) * 2 > len(parts)
