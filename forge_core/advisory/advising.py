@@ -43,7 +43,7 @@ UNADVISED: Final = Derivation(
         SELECT 'advisory.analyse', 'analyse:' || id, true,
             jsonb_build_object('proposal_id', id), 'system'
         FROM proposals
-        WHERE status = 'active'
+        WHERE status = 'active' AND closes_at > forge_now()
             AND NOT EXISTS (SELECT FROM advice WHERE advice.proposal_id = proposals.id)
             AND NOT EXISTS (SELECT FROM jobs WHERE key = 'analyse:' || proposals.id)
         ORDER BY opened_at, id

@@ -5,10 +5,10 @@ from __future__ import annotations
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from forge_core.database import Base, Held, run
+from forge_core.database import run
 from forge_core.errors import Misconfigured
 
-# Beside the ledger's own tables; the trigger that puts entries before the sealer counts as well.
+# The tables that only grow; the trigger that puts entries before the sealer counts as well.
 _REQUIRED = {
     "ledger_entries": {"append_only", "no_truncate", "await_sealing"},
     "ledger_order": {"append_only", "no_truncate"},
@@ -56,8 +56,7 @@ def problems(session: Session) -> list[str]:
             if not always:
                 state = "missing" if always is None else "not enabled always"
                 found.append(f"the trigger {name} of {table} is {state}")
-    tables = [table for table in _REQUIRED if table in _grown()]
-    for row in run(session, _POWERS, tables=tables):
+    for row in run(session, _POWERS, tables=sorted(_REQUIRED)):
         said = "owns" if row.power == "owner" else f"may {row.power}"
         found.append(f"{row.role} {said} {row.table}")
     return found
@@ -71,8 +70,3 @@ def require_guarded(session: Session) -> None:
             "the ledger is not protected, and nothing runs on it until it is: "
             f"{'; '.join(found)}; see docs/ledger.md"
         )
-
-
-def _grown() -> set[str]:
-    tables = Base.metadata.tables.values()
-    return {table.name for table in tables if table.info["held"] is Held.LEDGER} | {"ballots"}

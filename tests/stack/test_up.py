@@ -89,7 +89,7 @@ def test_no_secret_is_on_a_command_line_in_an_environment_or_in_a_log(stack):
     ]
     assert len(passwords) == 9
     processes = [psutil.Process(handle.pid) for handle in stack.servers.supervisor.handles.values()]
-    assert len(processes) == 11
+    assert len(processes) == 12
     for process in processes:
         words = [*process.cmdline(), *process.environ().values()]
         assert not [word for word in words for password in passwords if password in word]

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from forge_core.database import make_engine, transaction
+from forge_core.database import Held, make_engine, transaction
 from forge_core.errors import Misconfigured
-from forge_core.ledger.guards import problems, require_guarded
+from forge_core.ledger.guards import _REQUIRED, problems, require_guarded
 from forge_core.settings import VARIABLES, Settings
+from forge_core.tables import TABLES
 from forge_workers import processes
 from tests.conftest import Database, TestServers
 from tests.core.factories import House
@@ -100,6 +101,12 @@ def test_a_process_gets_no_engine_for_an_unprotected_ledger(house, settings, mon
 
     house.sql("ALTER TABLE ledger_entries ENABLE ALWAYS TRIGGER append_only")
     processes.engine().dispose()
+
+
+def test_every_table_of_the_ledger_is_looked_at():
+    """But for the notes of what waits to be sealed, which come and go."""
+    ledger = {table.name for table in TABLES if table.info["held"] is Held.LEDGER}
+    assert ledger - {"ledger_unsealed"} <= set(_REQUIRED)
 
 
 @pytest.mark.processes
