@@ -74,7 +74,7 @@ def advise(session: Session, jobs: Sequence[Job], *, catalogue: Catalogue) -> li
     append(
         session,
         [
-            Entry(ADVISED, at, HOUSE, id_, _data(1, analysis, commitment))
+            Entry(ADVISED, at, HOUSE, id_, advised_data(1, analysis, commitment))
             for (id_, analysis), commitment in zip(analyses.items(), kept, strict=True)
         ],
     )
@@ -96,7 +96,8 @@ def _read(body: str) -> dict[str, Any]:
     return Analysis.model_validate_json(body).model_dump(mode="json")
 
 
-def _data(number: int, analysis: Analysis, commitment: str) -> dict[str, Any]:
+def advised_data(number: int, analysis: Analysis, commitment: str) -> dict[str, Any]:
+    """What an entry says of an analysis whose text is kept under that commitment."""
     return {
         "number": number,
         "source": analysis.source.value,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from forge_core.advisory.advising import ADVISED, advice_on
+from forge_core.advisory.advising import ADVISED, advice_on, advised_data
 from forge_core.advisory.analysis import Analysis, Recommendation, Source
 from forge_core.advisory.constitution import PACKAGED_VERSION, Principle
 from forge_core.clock import forge_now
@@ -163,15 +163,7 @@ def give(house: House, proposal: str, number: int, analysis: Analysis) -> None:
     """As if that adviser had answered."""
     with transaction(house.app) as session:
         (kept,) = keep_texts(session, analysis.model_dump_json())
-        data = {
-            "number": number,
-            "source": analysis.source.value,
-            "analyser": analysis.analyser,
-            "constitution": analysis.constitution,
-            "recommendation": analysis.recommendation.value,
-            "confidence": str(analysis.confidence),
-            "analysis": kept,
-        }
+        data = advised_data(number, analysis, kept)
         append(session, [Entry(ADVISED, forge_now(session), HOUSE, proposal, data)])
 
 
