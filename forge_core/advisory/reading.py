@@ -96,7 +96,7 @@ def _matter(session: Session, catalogue: Catalogue, row: Row[Any], **world: Any)
         title=row.title,
         description=row.description,
         reason=row.reason,
-        actions=_actions(session, row.payload),
+        actions=_actions(session, row.payload, _text_fields(catalogue, row.type)),
         changes=tuple(_change(session, step) for step in steps),
         problem=None if problem is None else problem.message,
         record=Record(record.executed, record.rolled_back, record.rejected, record.failed),
@@ -124,17 +124,24 @@ def _planned(
         return (), classes, refusal
 
 
-def _actions(session: Session, payload: str) -> tuple[Mapping[str, Any], ...]:
-    """The payload's actions, with their texts instead of the commitments to them."""
+def _text_fields(catalogue: Catalogue, type_: str) -> frozenset[str]:
+    """The fields of such a payload that hold commitments; none of a type that is gone."""
+    return frozenset(catalogue.kind(type_).model.TEXTS if type_ in catalogue.types else ())
+
+
+def _actions(
+    session: Session, payload: str, fields: frozenset[str]
+) -> tuple[Mapping[str, Any], ...]:
+    """The payload's actions, with their texts instead of the commitments to them.
+
+    In no other field: what a proposer writes there may be the commitment to somebody else's text.
+    """
     plain = json.loads(payload)
     actions = plain.get("actions", [plain])
-    named = [value for action in actions for value in action.values() if isinstance(value, str)]
+    named = [action[field] for action in actions for field in fields if field in action]
     texts = {row.commitment: row.body for row in run(session, _TEXTS, commitments=named)}
     return tuple(
-        {
-            key: texts.get(value, value) if isinstance(value, str) else value
-            for key, value in action.items()
-        }
+        {key: texts.get(value, value) if key in fields else value for key, value in action.items()}
         for action in actions
     )
 

@@ -125,6 +125,20 @@ def test_advice_on_texts_that_were_erased_is_given_all_the_same(house):
     assert advised(house, proposal)["recommendation"] in set(Recommendation)
 
 
+def test_the_commitment_to_somebody_elses_text_is_not_read_as_that_text(full_house):
+    secret = full_house.column(
+        full_house.propose(description="A secret of gardens."), "description"
+    )
+    full_house.do("treasury.deposit", "cora", source="tests", amount="100")
+    payment = {"recipient": secret, "amount": "1", "purpose": "For bees."}
+
+    proposal = full_house.open(type="treasury_allocation", payload=payment)
+
+    said = json.dumps(advised(full_house, proposal), default=str)
+    assert secret in said
+    assert "A secret of gardens" not in said
+
+
 def test_live_proposals_on_the_same_are_told(house):
     first = house.open(type="configuration", payload=RAISE, **GOOD)
     second = house.open(
