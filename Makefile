@@ -10,7 +10,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 ONCE ?=
 ARGS ?=
-WORKERS ?= 2
+WORKERS ?= 3
 
 .PHONY: help install run test long lint format bench chaos docs lock clean
 

@@ -63,11 +63,11 @@ def tail(
     engine = make_engine(settings.database_url, pool_size=1)
     live = _Live(settings.broker_url)
     left = limit
-    if threading.current_thread() is threading.main_thread():
-        # However it is ended: a queue that is left bound makes the house publish to nobody.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    stopped = _told_to_stop()
     try:
-        for event in _in_order(engine, live, first):
+        for event in _in_order(engine, live, first, stopped):
+            if stopped.is_set():
+                return
             if not wanted(event["type"].removeprefix("forge.")):
                 continue
             _show(event, as_json=as_json)
@@ -109,6 +109,24 @@ def consume() -> None:
     run_consumer()
 
 
+def _told_to_stop() -> threading.Event:
+    """Set by the first signal to end; a second one interrupts whatever is going on.
+
+    An exception out of nowhere would be lost where Python cannot raise one, as in a destructor;
+    and a queue that is left bound makes the house publish to nobody.
+    """
+    stopped = threading.Event()
+
+    def stop(number: int, _: object) -> None:
+        stopped.set()
+        signal.signal(number, signal.default_int_handler)
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, stop)
+    return stopped
+
+
 def _matcher(binding: str) -> Callable[[str], object]:
     """Whether a kind of entry matches, as the broker itself sees it."""
     if not is_binding(binding):
@@ -116,7 +134,9 @@ def _matcher(binding: str) -> Callable[[str], object]:
     return re.compile(TopicExchange(None).key_to_pattern(binding)).match
 
 
-def _in_order(engine: Engine, live: _Live, first: int | None) -> Iterator[Event]:
+def _in_order(
+    engine: Engine, live: _Live, first: int | None, stopped: threading.Event
+) -> Iterator[Event]:
     """Every event from ``first`` on once, without a gap: what is not heard in turn is read."""
     if first is None:
         with reading(engine) as session:
@@ -125,7 +145,7 @@ def _in_order(engine: Engine, live: _Live, first: int | None) -> Iterator[Event]
         for event in _written(engine, first):
             yield event
             first = int(event["id"]) + 1
-    while True:
+    while not stopped.is_set():
         heard = live.next(LOOK_SECONDS)
         if heard is not None and int(heard["id"]) == first:
             yield heard
