@@ -76,6 +76,12 @@ BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         "schedule": 30.0,
         "options": {"queue": "ledger", "expires": 60.0},
     },
+    # What asking models cost is told for 90 days.
+    "advisory-tidy": {
+        "task": "advisory.tidy",
+        "schedule": 3600.0,
+        "options": {"queue": "analysis", "expires": 600.0},
+    },
     # Finished rows leave after 30 days; an hour is soon enough and keeps each piece small.
     "prune": {
         "task": "jobs.prune",

@@ -27,6 +27,11 @@ def forge_home() -> Path:
     return Path(os.environ.get("FORGE_HOME") or ".forge").absolute()
 
 
+def model_key() -> str | None:
+    """The key with which Claude is asked; None: nobody is. It is never stored or logged."""
+    return os.environ.get("ANTHROPIC_API_KEY") or None
+
+
 @dataclass(frozen=True)
 class Settings:
     """Server addresses. The two narrower database roles fall back to the one that is given."""

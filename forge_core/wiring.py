@@ -18,7 +18,8 @@ from forge_core.actions import (
     windows,
 )
 from forge_core.actions.catalogue import Catalogue
-from forge_core.advisory import advising
+from forge_core.advisory import advising, terms
+from forge_core.advisory.consulting import consult, turns
 from forge_core.capabilities import (
     emergencies,
     extensions,
@@ -50,7 +51,7 @@ from forge_core.immune import (
     watching,
 )
 from forge_core.immune import commands as immune_commands
-from forge_core.jobs.kinds import Chore, Derivation, JobKind
+from forge_core.jobs.kinds import Chore, Derivation, JobKind, Outside
 from forge_core.jobs.prune import prune
 from forge_core.ledger import erasure, instance, keys, received, sealing
 from forge_core.ledger.entries import EntryKind
@@ -80,6 +81,7 @@ CATALOGUE: Final = Catalogue(
             *weights.CAPABILITIES,
             *track_values.CAPABILITIES,
             *rulebook.CAPABILITIES,
+            *terms.CAPABILITIES,
         )
     ),
     (
@@ -259,6 +261,14 @@ JOB_KINDS: Final[tuple[JobKind, ...]] = (
         step=partial(advising.advise, catalogue=CATALOGUE),
     ),
     JobKind(
+        advising.CONSULT,
+        queue="analysis",
+        step=Outside(
+            partial(consult.prepare, catalogue=CATALOGUE), consult.act, consult.apply, abreast=4
+        ),
+        lease=consult.LEASE,
+    ),
+    JobKind(
         "features.unlock",
         queue="execution",
         step=partial(unlocking.unlock, catalogue=CATALOGUE),
@@ -270,6 +280,7 @@ CHORES: Final[tuple[Chore, ...]] = (
     Chore("ledger.seal", queue="ledger", step=sealing.seal),
     Chore("immune.watch", queue="immune", step=watching.watch),
     Chore("immune.tidy", queue="immune", step=tidying.tidy),
+    Chore("advisory.tidy", queue="analysis", step=turns.forget),
     Chore("jobs.prune", queue="maintenance", step=prune),
 )
 

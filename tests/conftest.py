@@ -58,6 +58,8 @@ _RUNNING = pytest.StashKey[ExitStack]()
 def pytest_configure(config: pytest.Config) -> None:
     for variable in ("FORGE_HOME", *VARIABLES.values()):
         os.environ.pop(variable, None)  # a developer's own stack is not the tests'
+    for variable in [name for name in os.environ if name.startswith("ANTHROPIC_")]:
+        del os.environ[variable]  # nor is their key
     config.stash[_RUNNING] = ExitStack()
     if pickled := getattr(config, "workerinput", {}).get("forge_servers"):
         config.stash[_SERVERS] = pickle.loads(pickled)

@@ -6,7 +6,7 @@ yet is what calls for the work, so that opening one knows nothing about advisers
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from sqlalchemy import text
@@ -17,20 +17,22 @@ from forge_core.advisory.analysis import Analysis
 from forge_core.advisory.constitution import constitution_in_force
 from forge_core.advisory.reading import read_matters
 from forge_core.advisory.rules import analyse as analyse_by_rules
+from forge_core.advisory.terms import Mode, terms_in_force
 from forge_core.clock import forge_now
 from forge_core.database import run
 from forge_core.jobs.kinds import Derivation, Job, Outcome
-from forge_core.jobs.record import HOUSE
+from forge_core.jobs.record import HOUSE, NewJob, enqueue
 from forge_core.ledger.entries import Entry, EntryKind, append, keep_texts
+from forge_core.settings import model_key
 
 ADVISED = EntryKind.of(
     "proposal.advised",
     """
     INSERT INTO advice (proposal_id, number, at, source, analyser, constitution, recommendation,
-        confidence, analysis)
+        confidence, analysis, input)
     SELECT subject, (data ->> 'number')::integer, at, data ->> 'source', data ->> 'analyser',
         data ->> 'constitution', data ->> 'recommendation', (data ->> 'confidence')::numeric,
-        data ->> 'analysis'
+        data ->> 'analysis', data ->> 'input'
     FROM forge_entries(:ids)
     """,
     texts=("analysis",),
@@ -53,6 +55,8 @@ UNADVISED: Final = Derivation(
     """),
 )
 
+CONSULT: Final = "advisory.consult"
+
 _GIVEN = text("SELECT proposal_id FROM advice WHERE proposal_id = ANY(:ids)")
 _ADVICE = text("""
     SELECT number, at, source, analyser, constitution, recommendation,
@@ -63,22 +67,42 @@ _ADVICE = text("""
 
 
 def advise(session: Session, jobs: Sequence[Job], *, catalogue: Catalogue) -> list[Outcome]:
-    """The step of ``advisory.analyse``. Running it twice is safe: advice that was given stays."""
+    """The step of ``advisory.analyse``: the rules' advice, and the call for a model's.
+
+    Running it twice is safe: advice that was given stays.
+    """
     ids = sorted({str(job.payload["proposal_id"]) for job in jobs})
     given = {row.proposal_id for row in run(session, _GIVEN, ids=ids)}
     constitution = constitution_in_force(session)
     matters = read_matters(session, catalogue, [id_ for id_ in ids if id_ not in given])
-    analyses = {matter.id: analyse_by_rules(matter, constitution) for matter in matters}
+    give(session, {matter.id: analyse_by_rules(matter, constitution) for matter in matters})
+    if model_key() is not None and terms_in_force(session).mode is not Mode.OFF:
+        enqueue(session, [consultation_on(matter.id) for matter in matters])
+    return [Outcome.done() for _ in jobs]
+
+
+def give(
+    session: Session,
+    analyses: Mapping[str, Analysis],
+    *,
+    number: int = 1,
+    hashed: str | None = None,
+) -> None:
+    """Write down what was advised on these proposals; ``hashed`` is what a model was shown."""
     at = forge_now(session)
     kept = keep_texts(session, *(one.model_dump_json() for one in analyses.values()))
     append(
         session,
         [
-            Entry(ADVISED, at, HOUSE, id_, advised_data(1, analysis, commitment))
+            Entry(ADVISED, at, HOUSE, id_, advised_data(number, analysis, commitment, hashed))
             for (id_, analysis), commitment in zip(analyses.items(), kept, strict=True)
         ],
     )
-    return [Outcome.done() for _ in jobs]
+
+
+def consultation_on(proposal: str) -> NewJob:
+    """The job that asks a model about a proposal, once."""
+    return NewJob(CONSULT, key=f"consult:{proposal}", payload={"proposal_id": proposal})
 
 
 def advice_on(session: Session, proposal: str) -> list[dict[str, Any]]:
@@ -96,9 +120,12 @@ def _read(body: str) -> dict[str, Any]:
     return Analysis.model_validate_json(body).model_dump(mode="json")
 
 
-def advised_data(number: int, analysis: Analysis, commitment: str) -> dict[str, Any]:
+def advised_data(
+    number: int, analysis: Analysis, commitment: str, hashed: str | None = None
+) -> dict[str, Any]:
     """What an entry says of an analysis whose text is kept under that commitment."""
     return {
+        **({} if hashed is None else {"input": hashed}),
         "number": number,
         "source": analysis.source.value,
         "analyser": analysis.analyser,

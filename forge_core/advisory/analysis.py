@@ -95,8 +95,43 @@ class Precedent(_Part):
     because: str | None = None
 
 
+class Opinion(_Part):
+    """What one member of a council, or one reading of the proposal, came to; word for word."""
+
+    of: str
+    recommendation: Recommendation
+    confidence: Annotated[float, Field(ge=0, le=1)]
+    summary: Words
+
+
+class Usage(_Part):
+    """What it took: calls of a model, tokens by their kind, milliseconds altogether."""
+
+    calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_written_tokens: int = 0
+    latency_ms: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """All of them, as a budget counts them."""
+        return (
+            self.input_tokens
+            + self.output_tokens
+            + self.cache_read_tokens
+            + self.cache_written_tokens
+        )
+
+
 class Analysis(_Part):
-    """An adviser's answer. Nothing that decides about a proposal reads it."""
+    """An adviser's answer. Nothing that decides about a proposal reads it.
+
+    ``dissent`` are the members of a council who recommend something else; ``readings`` what came
+    of reading the proposal in other ways, where a model did. ``dropped_quotes`` counts quotes that
+    are not in the proposal. ``error`` says why a fallback is one.
+    """
 
     is_advisory: Literal[True] = True
     source: Source
@@ -111,6 +146,13 @@ class Analysis(_Part):
     modifications: Annotated[list[Words], Field(max_length=POINTS_MOST)]
     precedents: Annotated[list[Precedent], Field(max_length=POINTS_MOST)]
     signals: Annotated[list[Signal], Field(max_length=POINTS_MOST)]
+    dissent: Annotated[list[Opinion], Field(max_length=POINTS_MOST)] = []
+    readings: Annotated[list[Opinion], Field(max_length=POINTS_MOST)] = []
+    model: str | None = None
+    prompt: str | None = None
+    usage: Usage = Usage()
+    dropped_quotes: int = 0
+    error: str | None = None
 
     @property
     def critical(self) -> list[Point]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from decimal import Decimal
 
-from sqlalchemy import CheckConstraint, Index, Integer
+from sqlalchemy import BigInteger, CheckConstraint, Identity, Index, Integer, text
 from sqlalchemy.dialects.postgresql import NUMERIC, TIMESTAMP
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -22,6 +22,7 @@ class Advice(Base, held=Held.DERIVED):
         CheckConstraint(f"recommendation IN {tuple(map(str, Recommendation))}", name="recommends"),
         CheckConstraint("confidence BETWEEN 0 AND 1", name="confidence"),
         Index("advice_at_ix", "at"),
+        Index("advice_input_ix", "input", postgresql_where=text("input IS NOT NULL")),
     )
 
     proposal_id: Mapped[str] = mapped_column(primary_key=True)
@@ -33,3 +34,33 @@ class Advice(Base, held=Held.DERIVED):
     recommendation: Mapped[str]
     confidence: Mapped[Decimal] = mapped_column(NUMERIC)
     analysis: Mapped[str]
+    input: Mapped[str | None]
+    """The digest of what a model was shown; None for the rules'."""
+
+
+class Consultation(Base, held=Held.OPERATIONAL):
+    """A turn of asking a model. ``tokens`` is what it may cost, and what it did cost once ended."""
+
+    __tablename__ = "consultations"
+    __table_args__ = (
+        CheckConstraint("tokens >= 0", name="tokens"),
+        CheckConstraint("(ended_at IS NULL) = (outage IS NULL)", name="ended"),
+        Index("consultations_started_at_ix", "started_at"),
+        Index("consultations_ended_at_ix", "ended_at"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    proposal_id: Mapped[str]
+    model: Mapped[str]
+    started_at: Mapped[datetime] = mapped_column(TIMESTAMP(timezone=True))
+    until: Mapped[datetime] = mapped_column(TIMESTAMP(timezone=True))
+    tokens: Mapped[int] = mapped_column(BigInteger)
+    ended_at: Mapped[datetime | None] = mapped_column(TIMESTAMP(timezone=True))
+    calls: Mapped[int | None] = mapped_column(Integer)
+    input_tokens: Mapped[int | None] = mapped_column(BigInteger)
+    output_tokens: Mapped[int | None] = mapped_column(BigInteger)
+    cache_read_tokens: Mapped[int | None] = mapped_column(BigInteger)
+    cache_written_tokens: Mapped[int | None] = mapped_column(BigInteger)
+    latency_ms: Mapped[int | None] = mapped_column(BigInteger)
+    failure: Mapped[str | None]
+    outage: Mapped[bool | None]

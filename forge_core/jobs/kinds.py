@@ -77,19 +77,50 @@ Step = Callable[[Session, Sequence[Job]], list[Outcome]]
 
 
 @dataclass(frozen=True)
+class Later:
+    """Not now: the row is pending again ``after`` a while.
+
+    Only what ``counts`` is held against the kind's attempts: waiting for one's turn is no failure.
+    """
+
+    after: timedelta
+    reason: str
+    counts: bool = False
+
+
+@dataclass(frozen=True)
+class Outside:
+    """Work whose middle is outside the database: no transaction is open while it goes on.
+
+    ``prepare`` reads, in a transaction that commits, what ``act`` needs; or it says at once how
+    the job ends. ``act`` touches no database and answers for its own failures. ``apply`` runs in
+    the fenced transaction that ends the job: whoever was slower than the lease changes nothing.
+    A worker lost in between leaves the job to be done again from the start.
+
+    One process has ``abreast`` of them under way, for they mostly wait.
+    """
+
+    prepare: Callable[[Session, Job], Any | Outcome | Later]
+    act: Callable[[Any], Any]
+    apply: Callable[[Session, Job, Any, Any], Outcome | Later]
+    abreast: int = 1
+
+
+@dataclass(frozen=True)
 class JobKind:
     """Work that has rows.
 
     ``step`` handles the jobs of one work transaction and gives one outcome each: all that were
     claimed where ``together``, else one. ``claim`` rows are taken at once; ``lease`` is longer
-    than the work transactions of one claim. ``attempts`` bounds those that an outage or a lost
-    worker ended, ``losses`` the lost workers among them, ``errors`` those that anything else did.
+    than the work transactions of one claim. A step that is ``Outside`` takes one at a time.
+    ``attempts`` bounds those that an outage or a lost worker ended, ``losses`` the lost workers
+    among them, ``errors`` those that anything else did.
     ``on_dead`` runs in the transaction that gives up.
     """
 
     name: str
     queue: str
-    step: Step
+    step: Step | Outside
     claim: int = 20
     together: bool = True
     lease: timedelta = timedelta(seconds=30)

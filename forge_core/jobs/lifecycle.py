@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from forge_core.database import as_json, run
 from forge_core.errors import Fenced, Refused
-from forge_core.jobs.kinds import Job, JobKind, Outcome
+from forge_core.jobs.kinds import Job, JobKind, Later, Outcome, Outside
 from forge_core.jobs.record import wake
 
 BACK_OFF_LEAST = timedelta(milliseconds=200)
@@ -58,7 +58,7 @@ _ANSWER = text("""
 _RETRY = text("""
     UPDATE jobs
     SET state = 'pending', lease_until = NULL, not_before = clock_timestamp() + :delay,
-        message = :message
+        message = :message, forgiven = forgiven + :forgiven
     WHERE id = :id AND attempt = :attempt AND state = 'running'
         AND (once OR NOT EXISTS (
             SELECT FROM jobs AS twin
@@ -96,7 +96,8 @@ _SUPERSEDE = text("""
 
 def claim(session: Session, kind: JobKind) -> list[Job]:
     """Take the oldest claimable rows of a kind; rows that another worker holds are skipped."""
-    rows = run(session, _CLAIM, kind=kind.name, limit=kind.claim, lease=kind.lease)
+    limit = 1 if isinstance(kind.step, Outside) else kind.claim
+    rows = run(session, _CLAIM, kind=kind.name, limit=limit, lease=kind.lease)
     return sorted((Job.of(row) for row in rows), key=lambda job: job.id)
 
 
@@ -136,13 +137,19 @@ def give_back(session: Session, kind: JobKind, job: Job, reason: str) -> None:
     if job.tries >= kind.attempts:
         give_up(session, kind, job, reason)
         return
+    put_off(session, job, Later(back_off(job.tries), reason, counts=True))
+
+
+def put_off(session: Session, job: Job, later: Later) -> None:
+    """Pending again, not before a while has passed; superseded where a pending twin exists."""
     again = run(
         session,
         _RETRY,
         id=job.id,
         attempt=job.attempt,
-        delay=back_off(job.tries),
-        message=reason,
+        delay=later.after,
+        message=later.reason,
+        forgiven=int(not later.counts),
     )
     if not again:
         session.execute(_SUPERSEDE, {"id": job.id, "attempt": job.attempt})

@@ -6,9 +6,12 @@ it alike.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Final
 
 import structlog
 from sqlalchemy import Engine
@@ -18,11 +21,14 @@ from sqlalchemy.orm import Session
 from forge_core.database import describe, is_retryable, transaction
 from forge_core.errors import Fenced
 from forge_core.failpoints import reach
-from forge_core.jobs.kinds import Chore, Job, JobKind
-from forge_core.jobs.lifecycle import claim, finish, give_back, give_up
+from forge_core.jobs.kinds import Chore, Job, JobKind, Later, Outcome, Outside, Step
+from forge_core.jobs.lifecycle import claim, finish, give_back, give_up, put_off
 from forge_core.jobs.record import woken
 
 log = structlog.get_logger(__name__)
+
+OUTSIDE_SECONDS: Final = 30.0
+"""So long a wake-up begins further work outside; another one goes on where it left off."""
 
 
 @dataclass
@@ -40,15 +46,17 @@ def perform(engine: Engine, kind: JobKind) -> Performed:
     Running it twice, or on many workers at once, is safe: rows are claimed by one at a time, and
     finishing demands the claim. Raises only when the database cannot be reached for the claim.
     """
+    if isinstance(kind.step, Outside):
+        return _perform_outside(engine, kind, kind.step)
     with transaction(engine) as session:
         jobs = claim(session, kind)
     done = Performed(claimed=len(jobs), full=len(jobs) == kind.claim)
     reach("jobs.claimed")
     if kind.together and jobs:
-        _work_together(engine, kind, jobs, done)
+        _work_together(engine, kind, kind.step, jobs, done)
     else:
         for job in jobs:
-            _work_alone(engine, kind, job, done)
+            _work_alone(engine, kind, kind.step, job, done)
     return done
 
 
@@ -61,11 +69,72 @@ def perform_chore(engine: Engine, chore: Chore) -> Performed:
     return done
 
 
-def _work_together(engine: Engine, kind: JobKind, jobs: Sequence[Job], done: Performed) -> None:
+def _perform_outside(engine: Engine, kind: JobKind, outside: Outside) -> Performed:
+    """Several abreast; each begins the next one when it is done, until there is none."""
+    until = time.monotonic() + OUTSIDE_SECONDS
+
+    def work(_: int) -> Performed:
+        done = Performed(full=True)
+        while time.monotonic() < until:
+            with transaction(engine) as session:
+                jobs = claim(session, kind)
+            reach("jobs.claimed")
+            done.claimed += len(jobs)
+            if not jobs or not _work_outside(engine, kind, outside, jobs[0], done):
+                done.full = False
+                break
+        return done
+
+    with ThreadPoolExecutor(outside.abreast) as threads:
+        parts = list(threads.map(work, range(outside.abreast)))
+    return Performed(
+        sum(part.claimed for part in parts),
+        any(part.full for part in parts),
+        {name for part in parts for name in part.woken},
+    )
+
+
+def _work_outside(
+    engine: Engine, kind: JobKind, outside: Outside, job: Job, done: Performed
+) -> bool:
+    """Whether there is a point in going on with the next one."""
+    try:
+        with _work(engine, done) as session:
+            how = prepared = outside.prepare(session, job)
+            if isinstance(how, Outcome | Later):
+                _end(session, job, how)
+        if not isinstance(how, Outcome | Later):
+            reach("outside.prepared")
+            acted = outside.act(prepared)
+            reach("outside.acted")
+            with _work(engine, done) as session:
+                how = outside.apply(session, job, prepared, acted)
+                _end(session, job, how)
+                reach("jobs.finished")
+        # Whose turn it is not needs no other job to hear the same.
+        return not isinstance(how, Later) or how.counts
+    except Fenced:
+        log.warning("jobs.fenced", kind=kind.name, job=job.id)
+    except Exception as error:  # noqa: BLE001  # recorded on the row, retried, in the end dead
+        log.warning("jobs.attempt_failed", kind=kind.name, job=job.id, error=describe(error))
+        _give_back(engine, kind, [job], error, done)
+    return True
+
+
+def _end(session: Session, job: Job, how: Outcome | Later) -> None:
+    if isinstance(how, Later):
+        put_off(session, job, how)
+    else:
+        finish(session, [job], [how])
+
+
+def _work_together(
+    engine: Engine, kind: JobKind, step: Step, jobs: Sequence[Job], done: Performed
+) -> None:
     """One work transaction for all; one that fails for a job's sake is done again job by job."""
     try:
         with _work(engine, done) as session:
-            finish(session, jobs, kind.step(session, jobs))
+            finish(session, jobs, step(session, jobs))
             reach("jobs.finished")
     except Fenced:
         log.warning("jobs.fenced", kind=kind.name, jobs=len(jobs))
@@ -75,17 +144,17 @@ def _work_together(engine: Engine, kind: JobKind, jobs: Sequence[Job], done: Per
             _give_back(engine, kind, jobs, error, done)
         else:
             for job in jobs:
-                _work_alone(engine, kind, job, done)
+                _work_alone(engine, kind, step, job, done)
     except Exception as error:  # noqa: BLE001  # nothing is committed: each job is tried alone
         log.warning("jobs.together_failed", kind=kind.name, jobs=len(jobs), error=describe(error))
         for job in jobs:
-            _work_alone(engine, kind, job, done)
+            _work_alone(engine, kind, step, job, done)
 
 
-def _work_alone(engine: Engine, kind: JobKind, job: Job, done: Performed) -> None:
+def _work_alone(engine: Engine, kind: JobKind, step: Step, job: Job, done: Performed) -> None:
     try:
         with _work(engine, done) as session:
-            finish(session, [job], kind.step(session, [job]))
+            finish(session, [job], step(session, [job]))
             reach("jobs.finished")
     except Fenced:
         log.warning("jobs.fenced", kind=kind.name, job=job.id)

@@ -47,8 +47,9 @@ WORKERS = (
     Worker("ledger", ("ledger",), 2),
     # Whoever fails has to be set aside within a second, whatever is voted on meanwhile.
     Worker("immune", ("immune",), 2),
-    # Whatever an adviser takes its time for, nothing that decides waits for it.
-    Worker("advise", ("analysis",), 1),
+    # Whatever an adviser takes its time for, nothing that decides waits for it; and while a model
+    # thinks in one process, rules advise in the other.
+    Worker("advise", ("analysis",), 2),
     # Whoever is called outside may be slow; nobody else waits for that.
     Worker("outside", ("outbox",), 1),
 )

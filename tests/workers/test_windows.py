@@ -378,11 +378,20 @@ def fetched(place: Place, items: list[str]) -> tuple[int, int]:
         return said, RowWindows().different_items(session, {"mia": items})["mia"]
 
 
+def items_are_complete(place: Place) -> bool:
+    """Loaded: when whatever else the cluster has under way has ended."""
+    with transaction(place.engine) as session:
+        place.windows.different_items(session, {"mia": []})
+    (state,) = place.valkey.keys("forge:items:*mia")
+    return place.valkey.get(state) == "!"
+
+
 def test_different_items_are_estimated_within_the_error_that_is_allowed(place) -> None:
     for start in range(0, 6_000, 500):
         items = [f"item-{n}" for n in range(start, start + 600)]
         said, rows = fetched(place, items)
         assert float(rows * (1 - HYPERLOGLOG_ERROR)) <= said <= float(rows * 1.03)
+    until(lambda: items_are_complete(place), 60)
     with place.without_rows() as session:
         assert place.windows.different_items(session, {"mia": ["item-0"]})["mia"] > 5_000
 
@@ -396,13 +405,7 @@ def test_items_that_were_forgotten_are_counted_in_the_rows(place, lost) -> None:
     assert fetched(place, ["one-more"]) == (31, 31)
     assert fetched(place, ["and-another"]) == (32, 32)
 
-    def complete() -> bool:  # when whatever else the cluster has under way has ended
-        with transaction(place.engine) as session:
-            place.windows.different_items(session, {"mia": []})
-        (state,) = place.valkey.keys("forge:items:*mia")
-        return place.valkey.get(state) == "!"
-
-    until(complete, 60)
+    until(lambda: items_are_complete(place), 60)
     with place.without_rows() as session:
         assert place.windows.different_items(session, {"mia": []}) == {"mia": 32}
 

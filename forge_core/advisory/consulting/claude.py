@@ -1,0 +1,194 @@
+"""Claude through its SDK: one call, one reply, whatever the other side does.
+
+Known of the SDK and guarded against here: its timeout holds for each read, so an answer that drips
+would never end; it obeys a wish to wait for a day; a page of HTML comes back as a text, JSON of
+another shape as a message of nothing, and broken JSON as an error that is not its own; redirects
+are followed, with the key.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import lru_cache
+from typing import Any, Final
+
+import anthropic
+import httpx2
+from anthropic.types import Message
+
+from forge_core.advisory.analysis import Usage
+from forge_core.advisory.consulting.failure import NoAnswer
+from forge_core.advisory.consulting.prompt import Prompt
+from forge_core.advisory.terms import Terms
+
+ANSWER_MOST: Final = 1_000_000
+"""Bytes of an answer."""
+_CONNECT_SECONDS: Final = 5.0
+_STATUSES: Final = {401: "KEY_REFUSED", 402: "KEY_REFUSED", 403: "KEY_REFUSED", 404: "NO_MODEL",
+                    413: "TOO_LARGE", 429: "RATE_LIMITED"}  # fmt: skip
+_PASSING: Final = frozenset({408, 409, 429})
+_OWN_FAULT: Final = frozenset({400, 413, 422})
+# What the SDK raises beside its own errors when a body is no JSON, no UTF-8 or too deep.
+_UNREADABLE: Final = (ValueError, RecursionError, httpx2.HTTPError, httpx2.InvalidURL)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a call came to: a text or a failure. ``usage`` is None where nobody can know it."""
+
+    text: str | None
+    failure: NoAnswer | None
+    usage: Usage | None
+
+
+class Claude:
+    """For many threads. Making one is slow: it reads the certificates of all authorities."""
+
+    def __init__(self, key: str, base_url: str | None = None) -> None:
+        self._client = anthropic.Anthropic(
+            api_key=key,
+            base_url=base_url,
+            max_retries=0,  # the job tries again, and never waits as long as it is told to
+            http_client=anthropic.DefaultHttpxClient(
+                transport=_Bounded(), follow_redirects=False, trust_env=False
+            ),
+        )
+
+    def close(self) -> None:
+        """End its connections."""
+        self._client.close()
+
+    def ask(self, prompt: Prompt, schema: dict[str, Any], terms: Terms) -> Reply:
+        """One call, ended after ``terms.seconds`` whatever comes. Never raises for the service."""
+        began = time.monotonic()
+        try:
+            message: object = self._client.messages.create(
+                model=terms.model,
+                max_tokens=terms.answer_tokens,
+                system=[
+                    {"type": "text", "text": prompt.fixed, "cache_control": {"type": "ephemeral"}},
+                    {"type": "text", "text": prompt.own},
+                ],
+                messages=[{"role": "user", "content": prompt.user}],
+                output_config={
+                    "effort": terms.effort.value,
+                    "format": {"type": "json_schema", "schema": schema},
+                },
+                timeout=httpx2.Timeout(terms.seconds, connect=_CONNECT_SECONDS),
+            )
+        except anthropic.AnthropicError as error:
+            return Reply(None, _why(error), None)
+        except _UNREADABLE as error:
+            return Reply(None, _not_a_message(type(error).__name__), None)
+        return _read(message, round((time.monotonic() - began) * 1_000))
+
+
+@lru_cache(maxsize=1)
+def claude(key: str) -> Claude:
+    """The one of this process; where the service is, the SDK reads from ANTHROPIC_BASE_URL."""
+    return Claude(key)
+
+
+def _read(message: object, took: int) -> Reply:
+    if not isinstance(message, Message):
+        return Reply(None, _not_a_message(type(message).__name__), None)
+    usage = _usage(message, took)
+    if message.stop_reason == "refusal":
+        return Reply(None, NoAnswer("MODEL_REFUSED", "the model declined to answer"), usage)
+    if message.stop_reason in ("max_tokens", "model_context_window_exceeded"):
+        return Reply(None, NoAnswer("TRUNCATED", "the answer does not fit"), usage)
+    blocks: object = message.content
+    parts = [
+        text
+        for block in (blocks if isinstance(blocks, list) else ())
+        if getattr(block, "type", None) == "text"
+        and isinstance(text := getattr(block, "text", None), str)
+    ]
+    if message.stop_reason not in ("end_turn", "stop_sequence") or not "".join(parts).strip():
+        return Reply(None, _not_a_message("no text"), usage)
+    return Reply("".join(parts), None, usage)
+
+
+def _usage(message: Message, took: int) -> Usage | None:
+    told: object = message.usage
+
+    def tokens(name: str) -> int:
+        number = getattr(told, name, None)
+        return number if isinstance(number, int) and number > 0 else 0
+
+    if not tokens("input_tokens") and not tokens("output_tokens"):
+        return None
+    return Usage(
+        calls=1,
+        input_tokens=tokens("input_tokens"),
+        output_tokens=tokens("output_tokens"),
+        cache_read_tokens=tokens("cache_read_input_tokens"),
+        cache_written_tokens=tokens("cache_creation_input_tokens"),
+        latency_ms=took,
+    )
+
+
+def _why(error: anthropic.AnthropicError) -> NoAnswer:
+    """By class and status: messages are the service's words, and change."""
+    if isinstance(error, anthropic.APITimeoutError):
+        return NoAnswer("TIMED_OUT", "no answer in time", outage=True, again=True)
+    if isinstance(error, anthropic.APIStatusError):
+        status = error.status_code
+        passing = status in _PASSING or status >= 500
+        code = _STATUSES.get(status, "SERVICE_FAILED" if passing else "REQUEST_REFUSED")
+        return NoAnswer(
+            code,
+            f"the service answers {status}",
+            outage=status not in _OWN_FAULT,
+            again=passing,
+            after=_wish(error.response.headers.get("retry-after")),
+        )
+    if isinstance(error.__cause__, httpx2.DecodingError):
+        return _not_a_message(str(error.__cause__))
+    if isinstance(error, anthropic.APIConnectionError):
+        return NoAnswer("UNREACHABLE", "the service is not reached", outage=True, again=True)
+    return _not_a_message(type(error).__name__)
+
+
+def _wish(retry_after: str | None) -> timedelta | None:
+    try:
+        seconds = float(retry_after or "")
+    except ValueError:
+        return None
+    return timedelta(seconds=min(seconds, 86_400)) if seconds > 0 else None
+
+
+def _not_a_message(what: str) -> NoAnswer:
+    return NoAnswer("NOT_A_MESSAGE", f"not an answer of the API: {what}", outage=True, again=True)
+
+
+class _Bounded(httpx2.HTTPTransport):
+    """Ends an answer at its deadline, however it drips, and one that is too long."""
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        deadline = time.monotonic() + request.extensions["timeout"]["read"]
+        response = super().handle_request(request)
+        response.stream = _BoundedStream(response.stream, deadline)  # type: ignore[arg-type]  # synchronous here
+        return response
+
+
+class _BoundedStream(httpx2.SyncByteStream):
+    def __init__(self, stream: httpx2.SyncByteStream, deadline: float) -> None:
+        self._stream = stream
+        self._deadline = deadline
+
+    def __iter__(self) -> Iterator[bytes]:
+        length = 0
+        for part in self._stream:
+            length += len(part)
+            if time.monotonic() > self._deadline:
+                raise httpx2.ReadTimeout("the answer takes too long as a whole")
+            if length > ANSWER_MOST:
+                raise httpx2.DecodingError("the answer is too long")
+            yield part
+
+    def close(self) -> None:
+        self._stream.close()

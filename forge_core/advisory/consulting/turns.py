@@ -1,0 +1,126 @@
+"""Whose turn it is to ask a model: so many at once, so many tokens a day, nobody in an outage.
+
+A turn is a row: taken before the first call with what it may cost, settled with what it did cost.
+One whose worker was lost is over after a while, and counts with all it might have cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from forge_core.advisory.analysis import Usage
+from forge_core.advisory.consulting.failure import NoAnswer
+from forge_core.advisory.terms import Terms
+from forge_core.database import run
+from forge_core.locks import lock_name
+
+LOCK: Final = "advisory.turns"
+OUTAGES: Final = 5
+"""So many failures of the service in a row open the breaker."""
+PAUSE: Final = timedelta(seconds=30)
+"""So long it stays open; then one turn tries."""
+LASTS: Final = timedelta(seconds=180)
+
+_STATE = text("""
+    SELECT clock_timestamp() AS now,
+        count(*) FILTER (WHERE ended_at IS NULL AND until > clock_timestamp()) AS under_way,
+        coalesce(sum(tokens) FILTER (
+            WHERE started_at >= date_trunc('day', clock_timestamp(), 'UTC')
+        ), 0) AS spent
+    FROM consultations
+    WHERE started_at >= least(
+        date_trunc('day', clock_timestamp(), 'UTC'), clock_timestamp() - INTERVAL '1 hour'
+    )
+""")
+_LAST = text("""
+    SELECT ended_at, outage FROM consultations WHERE ended_at IS NOT NULL
+    ORDER BY ended_at DESC LIMIT :most
+""")
+_TAKE = text("""
+    INSERT INTO consultations (proposal_id, model, started_at, until, tokens)
+    VALUES (:proposal, :model, clock_timestamp(), clock_timestamp() + :lasts, :tokens)
+    RETURNING id
+""")
+_SETTLE = text("""
+    UPDATE consultations
+    SET ended_at = clock_timestamp(), tokens = :tokens, calls = :calls, latency_ms = :latency_ms,
+        input_tokens = :input_tokens, output_tokens = :output_tokens,
+        cache_read_tokens = :cache_read_tokens, cache_written_tokens = :cache_written_tokens,
+        failure = :failure, outage = :outage
+    WHERE id = :id AND ended_at IS NULL
+""")
+_FORGET = text("""
+    DELETE FROM consultations WHERE id IN (
+        SELECT id FROM consultations WHERE started_at < clock_timestamp() - INTERVAL '90 days'
+        ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED
+    )
+    RETURNING id
+""")
+_FORGOTTEN_AT_ONCE: Final = 1_000
+
+
+class Full(NamedTuple):
+    """No turn yet: try again after a while."""
+
+    after: timedelta
+    code: str
+    message: str
+    outage: bool = False
+
+
+def take_turn(session: Session, proposal: str, terms: Terms, tokens: int) -> int | Full | NoAnswer:
+    """The id of a turn that may cost so many tokens; ``NoAnswer`` when the day's are used up."""
+    lock_name(session, LOCK)
+    state = session.execute(_STATE).one()
+    last = session.execute(_LAST, {"most": OUTAGES}).all()
+    pause = paused([(row.ended_at, row.outage) for row in last], state.now, state.under_way)
+    if pause is not None:
+        return Full(pause, "CIRCUIT_OPEN", f"the service failed {OUTAGES} times in a row", True)
+    if state.under_way >= terms.at_once:
+        return Full(timedelta(seconds=2), "NO_TURN", f"{terms.at_once} are asked at once")
+    if state.spent + tokens > terms.tokens_a_day:
+        return NoAnswer(
+            "BUDGET_USED_UP",
+            f"{terms.tokens_a_day:,} tokens a day are allowed, {state.spent:,} are used, and this "
+            f"may take {tokens:,}",
+        )
+    given = {"proposal": proposal, "model": terms.model, "lasts": LASTS, "tokens": tokens}
+    return int(session.execute(_TAKE, given).scalar_one())
+
+
+def paused(
+    last: Sequence[tuple[datetime, bool]], now: datetime, under_way: int
+) -> timedelta | None:
+    """How long nobody is asked. ``last`` are the latest ends, newest first, and what failed."""
+    if len(last) < OUTAGES or not all(outage for _, outage in last[:OUTAGES]):
+        return None
+    left = last[0][0] + PAUSE - now
+    if left > timedelta(0):
+        return left
+    return PAUSE / 10 if under_way else None
+
+
+def settle(
+    session: Session, turn: int, usage: Usage, tokens: int, failure: NoAnswer | None
+) -> None:
+    """End a turn with what it has cost. Doing it twice changes nothing."""
+    session.execute(
+        _SETTLE,
+        {
+            **usage.model_dump(),
+            "id": turn,
+            "tokens": tokens,
+            "failure": None if failure is None else failure.code,
+            "outage": failure is not None and failure.outage,
+        },
+    )
+
+
+def forget(session: Session) -> bool:
+    """The step of the chore ``advisory.tidy``: turns of long ago leave. Safe to run twice."""
+    return len(run(session, _FORGET, limit=_FORGOTTEN_AT_ONCE)) == _FORGOTTEN_AT_ONCE

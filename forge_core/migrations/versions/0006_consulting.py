@@ -1,0 +1,17 @@
+"""What models are shown, and what asking them costs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import op
+from sqlalchemy import text
+
+revision = "0006"
+down_revision = "0005"
+
+
+def upgrade() -> None:
+    """A colon in the file is SQL's own, never a parameter."""
+    sql = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
+    op.execute(text(sql.replace(":", "\\:")))
