@@ -37,6 +37,8 @@ _BASE64: Final = re.compile(r"[A-Za-z0-9+/_-]{24,}={0,2}")
 _HEX: Final = re.compile(r"(?:[0-9a-fA-F]{2}[ :]?){16,}")
 _ESCAPED: Final = re.compile(r"(?:\\x[0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}){6,}")
 _PERCENT: Final = re.compile(r"%[0-9a-fA-F]{2}")
+# A line that goes on in the next one; items of a list do not.
+_WRAPPED: Final = re.compile(r"(?<=\S)[ \t]*\r?\n[ \t]*(?=[^\s\-*+#>|\d])")
 _QUOTED: Final = re.compile(r'\\["nrt/]')
 
 
@@ -78,7 +80,7 @@ def readings(text: str) -> Iterator[tuple[str, str]]:
     characters spell, ``reversed`` what bidi controls turn round, ``decoded`` what base64,
     hexadecimal digits or escapes hold.
     """
-    plain = unicodedata.normalize("NFKC", visible(text))
+    plain = _WRAPPED.sub(" ", unicodedata.normalize("NFKC", visible(text)))
     yield "plain", plain
     if mixed_words(text):
         yield "lookalikes", plain.translate(_LOOKALIKES)

@@ -8,15 +8,31 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from forge_core.capabilities.declaration import Capability, CapabilityClass
+from forge_core.errors import Refused
+from forge_core.exact import parse_decimal, to_decimal_string
 
 KEY: Final = "advice.model"
 
 _VALUE = text("SELECT value FROM setting_values WHERE key = :key")
+
+
+def _price(value: str) -> str:
+    try:
+        price = parse_decimal(value)
+    except Refused as refusal:
+        raise ValueError(refusal.message) from refusal  # pydantic says where it stands
+    if not 0 <= price <= _PRICE_MOST:
+        raise ValueError(f"0 to {_PRICE_MOST:,} is allowed")
+    return to_decimal_string(price)
+
+
+_PRICE_MOST: Final = 1_000_000
+_Price = Annotated[str, StringConstraints(max_length=20), AfterValidator(_price)]
 
 
 class Mode(StrEnum):
@@ -39,7 +55,8 @@ class Effort(StrEnum):
 class Terms(BaseModel):
     """``seconds`` are those of one call, ``answer_tokens`` its longest answer.
 
-    ``tokens_a_day`` bounds all calls of a day (UTC); ``at_once`` how many are under way.
+    ``tokens_a_day`` bounds all calls of a day (UTC); ``at_once`` how many are under way. Prices
+    are those of a million tokens, in any currency; 0 is unknown.
     """
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
@@ -53,6 +70,8 @@ class Terms(BaseModel):
     answer_tokens: Annotated[int, Field(ge=500, le=16_000)] = 3_000
     tokens_a_day: Annotated[int, Field(ge=0, le=1_000_000_000)] = 2_000_000
     at_once: Annotated[int, Field(ge=1, le=64)] = 4
+    input_price: _Price = "0"
+    output_price: _Price = "0"
 
     @property
     def call_lasts(self) -> timedelta:

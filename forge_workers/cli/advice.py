@@ -1,94 +1,141 @@
-"""Advice on a proposal as lines for people: the short of it first, what is critical always."""
+"""`forge advice`: what asking a model takes, how good advice was, and trying it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+import os
+from dataclasses import asdict
+from typing import Annotated, Any, Final
 
-from rich.console import Console
+import typer
+from sqlalchemy.orm import Session
 
-from forge_workers.cli.outlook import say
-from forge_workers.cli.output import shown
+from forge_core.advisory import calibration
+from forge_core.advisory.analysis import Analysis
+from forge_core.advisory.constitution import PACKAGED, Constitution, constitution_in_force
+from forge_core.advisory.consulting import costs
+from forge_core.advisory.consulting.consult import Brief, Consulted, ask_all, asks_for
+from forge_core.advisory.consulting.council import fallback
+from forge_core.advisory.matter import Change, Matter
+from forge_core.advisory.reading import read_matters
+from forge_core.advisory.rules import analyse
+from forge_core.advisory.terms import Mode, Terms, terms_in_force
+from forge_core.errors import Misconfigured
+from forge_core.settings import model_key
+from forge_core.wiring import CATALOGUE
+from forge_workers.cli import advice_outlook, queries
+from forge_workers.cli.output import AsJson, print_json, standard_error, standard_output
+from forge_workers.cli.servers import database
 
-Json = Mapping[str, Any]
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Advice: what asking a model takes, how good advice was, and trying it.",
+)
 
-RISKS_SHOWN = 3
-
-
-def print_advice(console: Console, advice: Sequence[Json], *, whole: bool = False) -> None:
-    """The newest advice; ``whole`` with every point, score and precedent."""
-    if not advice:
-        return
-    newest = advice[0]
-    console.print("[bold]Advice[/] [dim](advisory: it decides nothing)[/]")
-    say(console, _head(newest), 2)
-    analysis = newest["analysis"]
-    if analysis is None:
-        say(console, "its text was erased", 2)
-        return
-    say(console, shown(analysis["summary"]), 2)
-    for indent, line in _whole(analysis) if whole else _short(analysis):
-        say(console, line, indent)
-
-
-def _head(newest: Json) -> str:
-    return (
-        f"{newest['recommendation'].upper()}, confidence {newest['confidence']}, "
-        f"by {newest['source']} ({newest['analyser']}), constitution {newest['constitution']}"
-    )
-
-
-def _short(analysis: Json) -> Iterator[tuple[int, str]]:
-    """What is critical, all of it; of the rest what weighs most."""
-    critical = [risk for risk in analysis["risks"] if risk["severity"] == "critical"]
-    most = max(RISKS_SHOWN, len(critical))
-    for risk in analysis["risks"][:most]:
-        yield 2, _point(risk)
-    more = len(analysis["risks"]) - most
-    if more > 0:
-        yield 2, f"and {more} more: `forge proposal advice` shows them"
+SAMPLE: Final = Matter(
+    id="p-sample",
+    type="configuration",
+    track="routine",
+    classes=frozenset({"ordinary"}),
+    proposer="tara",
+    title="Allow trusted members 2,200 requests a minute",
+    description="Trusted members run the nightly export, which was refused 300 times a night last "
+    "week because it reaches the limit. Raise rate_limit.TRUSTED from 2,000 to 2,200.",
+    reason="The export has to be done by six in the morning.",
+    actions=({"key": "rate_limit.TRUSTED", "new_value": 2_200},),
+    changes=(Change("setting:rate_limit.TRUSTED", 2_000, 2_200, key="rate_limit.TRUSTED"),),
+)
 
 
-def _whole(analysis: Json) -> Iterator[tuple[int, str]]:
-    yield from _points("Risks", analysis["risks"])
-    yield from _points("Benefits", analysis["benefits"])
-    yield from _listed("Better would be", map(shown, analysis["modifications"]))
-    yield from _listed("Principles", map(_score, analysis["scores"]))
-    yield from _listed("Earlier proposals like it", map(_precedent, analysis["precedents"]))
-    yield from _listed("In its texts", map(_signal, analysis["signals"]))
+@app.command()
+def status(
+    *,
+    days: Annotated[int, typer.Option(min=0, max=90, help="So many days before today.")] = 7,
+    as_json: AsJson = False,
+) -> None:
+    """Show whether a model is asked, what it took, and what came of earlier advice."""
+    with database(writes=False) as session:
+        found = _status(session, days)
+    if as_json:
+        print_json(found)
+    else:
+        advice_outlook.print_status(standard_output(), found)
 
 
-def _points(head: str, points: Sequence[Json]) -> Iterator[tuple[int, str]]:
-    if points:
-        yield 2, head
-    for point in points:
-        yield 4, _point(point)
-        if point["quote"] is not None:
-            yield 6, f"“{shown(point['quote'])}”"
+def _status(session: Session, days: int) -> dict[str, Any]:
+    terms = terms_in_force(session)
+    told = calibration.outcomes(session)
+    scores = calibration.brier(told)
+    return {
+        "terms": terms.model_dump(mode="json"),
+        "now": asdict(costs.standing(session)),
+        "days": [
+            {**asdict(day), "day": day.day.isoformat(), "cost": _rounded(day.cost)}
+            for day in costs.days(session, terms, days)
+        ],
+        "failures": dict(costs.failures(session, days)),
+        "calibration": [asdict(row) for row in calibration.table(told)],
+        "brier": {source: _rounded(score) for source, score in scores.items()},
+    }
 
 
-def _listed(head: str, lines: Iterable[str]) -> Iterator[tuple[int, str]]:
-    for number, line in enumerate(lines):
-        if number == 0:
-            yield 2, head
-        yield 4, line
+@app.command("try")
+def try_(
+    proposal: Annotated[
+        str | None, typer.Argument(help="A proposal of this house; default: a sample.")
+    ] = None,
+    *,
+    model: Annotated[str | None, typer.Option(help="Instead of the one that is set.")] = None,
+    mode: Annotated[Mode | None, typer.Option(help="Who is asked.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask the model that ANTHROPIC_API_KEY opens about a proposal, and show what it says.
+
+    Nothing is written down, and it counts for no budget but that of the key. The sample needs no
+    servers.
+    """
+    key = model_key()
+    if key is None:
+        raise Misconfigured("there is no key: set ANTHROPIC_API_KEY to one of the Claude API")
+    matter, constitution, terms = _matter(proposal)
+    given = {"model": model, "mode": mode if terms.mode is not Mode.OFF else mode or Mode.SINGLE}
+    terms = terms.model_copy(update={name: one for name, one in given.items() if one is not None})
+    rules = analyse(matter, constitution)
+    asked = tuple(asks_for(matter, terms))
+    standard_error().print(f"asking {terms.model}, {len(asked)} calls", highlight=False)
+    consulted = _ask(key, Brief(0, matter, constitution, rules, terms, asked))
+    analysis = consulted.analysis or fallback(rules, str(consulted.failure), consulted.usage)
+    if as_json:
+        print_json(analysis.model_dump(mode="json"))
+    else:
+        advice_outlook.print_advice(standard_output(), [_as_advice(analysis)], whole=True)
+    if consulted.analysis is None:
+        raise typer.Exit(1)
 
 
-def _score(score: Json) -> str:
-    name = score["principle"].replace("_", " ")
-    return f"{score['score']:>3}  {name}: {shown(score['reasoning'])}"
+def _matter(proposal: str | None) -> tuple[Matter, Constitution, Terms]:
+    if proposal is None:
+        return SAMPLE, PACKAGED, Terms()
+    with database(writes=False) as session:
+        queries.status(session, proposal)  # refuses one that there is not
+        (matter,) = read_matters(session, CATALOGUE, [proposal])
+        return matter, constitution_in_force(session), terms_in_force(session)
 
 
-def _precedent(one: Json) -> str:
-    because = "" if one["because"] is None else f" ({shown(one['because'])})"
-    title = shown(one["title"])
-    return f"{one['proposal']} {one['outcome']}{because}, {one['likeness']:.0%} alike: {title}"
+def _ask(key: str, brief: Brief) -> Consulted:
+    # It takes most of a second to load, and only this command needs it.
+    from forge_core.advisory.consulting.claude import Claude  # noqa: PLC0415
+
+    client = Claude(key, os.environ.get("ANTHROPIC_BASE_URL"))
+    try:
+        return ask_all(client, brief)
+    finally:
+        client.close()
 
 
-def _signal(signal: Json) -> str:
-    return f"{signal['kind']} in the {signal['where']}: “{shown(signal['quote'])}”"
+def _as_advice(analysis: Analysis) -> dict[str, Any]:
+    told = analysis.model_dump(mode="json")
+    return {**told, "analysis": told}
 
 
-def _point(point: Json) -> str:
-    principle = point["principle"].replace("_", " ")
-    return f"{point['severity'].upper()} ({principle}): {shown(point['explanation'])}"
+def _rounded(number: Any) -> str | None:
+    return None if number is None else f"{float(number):.4f}"

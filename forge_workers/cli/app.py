@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 from forge_core.errors import ForgeError, Unavailable
 from forge_workers.cli import (
+    advice,
     clock,
     delegate,
     doctor,
@@ -95,6 +96,7 @@ app.add_typer(jobs.app, name="jobs")
 app.add_typer(clock.app, name="clock")
 app.add_typer(events.app, name="events")
 app.add_typer(immune.app, name="immune")
+app.add_typer(advice.app, name="advice")
 app.command("genesis")(genesis.genesis)
 app.command("migrate")(migrate.migrate)
 app.command("doctor")(doctor.doctor)

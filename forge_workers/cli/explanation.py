@@ -11,7 +11,7 @@ from rich.table import Table
 
 from forge_core.enforcement.standing import LIVE
 from forge_workers.cli import outlook
-from forge_workers.cli.advice import print_advice
+from forge_workers.cli.advice_outlook import print_advice
 from forge_workers.cli.output import shown
 
 _INSTANTS = {

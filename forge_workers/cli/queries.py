@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, TypeVar, cast
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from forge_core.advisory import calibration
 from forge_core.advisory.advising import advice_on
 from forge_core.database import run
 from forge_core.enforcement import history
@@ -223,6 +225,19 @@ def advice(session: Session, identity: str) -> list[dict[str, Any]]:
     """Return the advice on a proposal, newest first, or refuse: PROPOSAL_UNKNOWN."""
     status(session, identity)
     return advice_on(session, identity)
+
+
+def earlier_advice(session: Session, newest: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What came of earlier advice of the same source and recommendation; None without any."""
+    told = calibration.outcomes(session)
+    same = [
+        row
+        for row in calibration.table(told)
+        if (row.source, row.recommendation) == (newest["source"], newest["recommendation"])
+    ]
+    if not same:
+        return None
+    return {**asdict(same[0]), "brier": float(calibration.brier(told)[newest["source"]])}
 
 
 def titles(session: Session, identities: Sequence[str]) -> dict[str, str | None]:

@@ -4,15 +4,42 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
+
+import anthropic
+import pytest
 
 from forge_core.advisory.analysis import Severity
 from forge_core.advisory.constitution import Principle
+from forge_core.advisory.consulting import claude as claude_module
 from forge_core.advisory.consulting.prompt import Perspective, Reading
-from tests.advice.messages_api import Behaviour, says
+from tests.advice.messages_api import Behaviour, MessagesApi, says
+from tests.advice.test_messages_api import NO_AUTHORITIES
+
+KEY_OF_TESTS = "sk-not-a-real-one"
 
 Body = Mapping[str, Any]
+
+
+@contextmanager
+def model_api(monkeypatch: pytest.MonkeyPatch) -> Iterator[MessagesApi]:
+    """An API that this process asks, with a key, whenever it asks a model."""
+    real = anthropic.DefaultHttpxClient
+    # Making a client that knows all authorities takes long.
+    transport = claude_module._Bounded
+    monkeypatch.setattr(claude_module, "_Bounded", lambda: transport(verify=NO_AUTHORITIES))
+    monkeypatch.setattr(
+        anthropic, "DefaultHttpxClient", lambda **given: real(**given, verify=NO_AUTHORITIES)
+    )
+    with MessagesApi(advises()) as api:
+        monkeypatch.setenv("ANTHROPIC_API_KEY", KEY_OF_TESTS)
+        monkeypatch.setenv("ANTHROPIC_BASE_URL", api.url)
+        yield api
+        if claude_module.claude.cache_info().currsize:
+            claude_module.claude(KEY_OF_TESTS).close()
+        claude_module.claude.cache_clear()
 
 
 def answer(recommendation: str = "support", **given: Any) -> dict[str, Any]:

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import anthropic
 import httpx2
 import pytest
 
@@ -19,17 +18,18 @@ from forge_core.advisory.terms import KEY
 from forge_core.database import transaction
 from tests.advice import messages_api as wire
 from tests.advice.asking import (
+    KEY_OF_TESTS,
     advises,
     answer,
     answers,
     document,
+    model_api,
     reading,
     risk,
     system,
     wants_council,
 )
 from tests.advice.messages_api import Behaviour, MessagesApi
-from tests.advice.test_messages_api import NO_AUTHORITIES
 from tests.core.factories import House
 
 GOOD = {
@@ -39,7 +39,6 @@ GOOD = {
     "last week because it reaches the limit. Raise rate_limit.TRUSTED from 2,000 to 2,200.",
     "payload": {"key": "rate_limit.TRUSTED", "new_value": 2_200},
 }
-KEY_OF_TESTS = "sk-not-a-real-one"
 INSTRUCTING = {
     **GOOD,
     "description": GOOD["description"]
@@ -49,20 +48,8 @@ INSTRUCTING = {
 
 @pytest.fixture
 def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[MessagesApi]:
-    """An API that every process of this house would ask."""
-    real = anthropic.DefaultHttpxClient
-    bounded = claude_module._Bounded(verify=NO_AUTHORITIES)  # making a real one takes long
-    monkeypatch.setattr(claude_module, "_Bounded", lambda: bounded)
-    monkeypatch.setattr(
-        anthropic, "DefaultHttpxClient", lambda **given: real(**given, verify=NO_AUTHORITIES)
-    )
-    with MessagesApi(advises()) as api:
-        monkeypatch.setenv("ANTHROPIC_API_KEY", KEY_OF_TESTS)
-        monkeypatch.setenv("ANTHROPIC_BASE_URL", api.url)
+    with model_api(monkeypatch) as api:
         yield api
-        if claude_module.claude.cache_info().currsize:
-            claude_module.claude(KEY_OF_TESTS).close()
-        claude_module.claude.cache_clear()
 
 
 def on_terms(house: House, **given: Any) -> None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import text
+from sqlalchemy.engine import Row
 from sqlalchemy.orm import Session
 
 from forge_core.advisory.analysis import Usage
@@ -76,21 +77,30 @@ class Full(NamedTuple):
 def take_turn(session: Session, proposal: str, terms: Terms, tokens: int) -> int | Full | NoAnswer:
     """The id of a turn that may cost so many tokens; ``NoAnswer`` when the day's are used up."""
     lock_name(session, LOCK)
-    state = session.execute(_STATE).one()
-    last = session.execute(_LAST, {"most": OUTAGES}).all()
-    pause = paused([(row.ended_at, row.outage) for row in last], state.now, state.under_way)
+    now = state(session)
+    pause = paused(latest(session, OUTAGES), now.now, now.under_way)
     if pause is not None:
         return Full(pause, "CIRCUIT_OPEN", f"the service failed {OUTAGES} times in a row", True)
-    if state.under_way >= terms.at_once:
+    if now.under_way >= terms.at_once:
         return Full(timedelta(seconds=2), "NO_TURN", f"{terms.at_once} are asked at once")
-    if state.spent + tokens > terms.tokens_a_day:
+    if now.spent + tokens > terms.tokens_a_day:
         return NoAnswer(
             "BUDGET_USED_UP",
-            f"{terms.tokens_a_day:,} tokens a day are allowed, {state.spent:,} are used, and this "
+            f"{terms.tokens_a_day:,} tokens a day are allowed, {now.spent:,} are used, and this "
             f"may take {tokens:,}",
         )
     given = {"proposal": proposal, "model": terms.model, "lasts": LASTS, "tokens": tokens}
     return int(session.execute(_TAKE, given).scalar_one())
+
+
+def state(session: Session) -> Row[Any]:
+    """``now``, how many are ``under_way``, and the tokens ``spent`` of today."""
+    return session.execute(_STATE).one()
+
+
+def latest(session: Session, most: int) -> list[tuple[datetime, bool]]:
+    """When the latest turns ended, newest first, and whether the service was at fault."""
+    return [(row.ended_at, row.outage) for row in run(session, _LAST, most=most)]
 
 
 def paused(
