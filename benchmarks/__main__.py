@@ -12,6 +12,7 @@ from functools import partial
 from rich.console import Console
 
 from benchmarks import (
+    advising,
     ballots,
     closing,
     commands,
@@ -61,10 +62,12 @@ ALONE: Mapping[str, Callable[[], list[Figure]]] = {
     "ready": ready.measure,
     "executing": lambda: executing.measure(proposals=1_000),
     "containment": lambda: containment.measure(overlays=1_000),
+    "advising": lambda: advising.measure(proposals=1_000, votings=50, seconds=2.0),
 }
 QUICK_ALONE = ALONE | {
     "executing": lambda: executing.measure(proposals=20),
     "containment": lambda: containment.measure(overlays=5, day=3_600),
+    "advising": lambda: advising.measure(proposals=40, votings=3, seconds=0.1),
 }
 
 

@@ -264,7 +264,10 @@ JOB_KINDS: Final[tuple[JobKind, ...]] = (
         advising.CONSULT,
         queue="analysis",
         step=Outside(
-            partial(consult.prepare, catalogue=CATALOGUE), consult.act, consult.apply, abreast=4
+            partial(consult.prepare, catalogue=CATALOGUE),
+            consult.act,
+            consult.apply,
+            consult.abreast,
         ),
         lease=consult.LEASE,
     ),

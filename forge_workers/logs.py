@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 from celery.signals import setup_logging
 
-CHATTY = ("celery.worker.strategy", "celery.app.trace", "celery.beat")
+CHATTY = ("celery.worker.strategy", "celery.app.trace", "celery.beat", "httpx2", "anthropic")
 
 _SHARED = (
     structlog.contextvars.merge_contextvars,

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from forge_core.actions.catalogue import Catalogue
 from forge_core.advisory.analysis import Analysis
 from forge_core.advisory.constitution import constitution_in_force
+from forge_core.advisory.precedents import keep_words
 from forge_core.advisory.reading import read_matters
 from forge_core.advisory.rules import analyse as analyse_by_rules
 from forge_core.advisory.terms import Mode, terms_in_force
@@ -73,6 +74,7 @@ def advise(session: Session, jobs: Sequence[Job], *, catalogue: Catalogue) -> li
     """
     ids = sorted({str(job.payload["proposal_id"]) for job in jobs})
     given = {row.proposal_id for row in run(session, _GIVEN, ids=ids)}
+    keep_words(session)
     constitution = constitution_in_force(session)
     matters = read_matters(session, catalogue, [id_ for id_ in ids if id_ not in given])
     give(session, {matter.id: analyse_by_rules(matter, constitution) for matter in matters})

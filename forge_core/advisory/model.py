@@ -5,8 +5,16 @@ from __future__ import annotations
 from datetime import datetime
 from decimal import Decimal
 
-from sqlalchemy import BigInteger, CheckConstraint, Identity, Index, Integer, text
-from sqlalchemy.dialects.postgresql import NUMERIC, TIMESTAMP
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    Integer,
+    text,
+)
+from sqlalchemy.dialects.postgresql import NUMERIC, TIMESTAMP, TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column
 
 from forge_core.advisory.analysis import Recommendation, Source
@@ -36,6 +44,31 @@ class Advice(Base, held=Held.DERIVED):
     analysis: Mapped[str]
     input: Mapped[str | None]
     """The digest of what a model was shown; None for the rules'."""
+
+
+class ProposalWords(Base, held=Held.OPERATIONAL):
+    """What a proposal is found by, for as long as both its texts are kept."""
+
+    __tablename__ = "proposal_words"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["title"], ["texts.commitment"], name="proposal_words_title_fkey", ondelete="CASCADE"
+        ),
+        ForeignKeyConstraint(
+            ["description"],
+            ["texts.commitment"],
+            name="proposal_words_description_fkey",
+            ondelete="CASCADE",
+        ),
+        Index("proposal_words_title_ix", "title"),
+        Index("proposal_words_description_ix", "description"),
+        Index("proposal_words_words_ix", "words", postgresql_using="gin"),
+    )
+
+    proposal_id: Mapped[str] = mapped_column(primary_key=True)
+    title: Mapped[str]
+    description: Mapped[str]
+    words: Mapped[str] = mapped_column(TSVECTOR)
 
 
 class Consultation(Base, held=Held.OPERATIONAL):

@@ -21,24 +21,52 @@ ENDED: Final = ("executed", "rolled_back", "rejected", "failed", "expired", "can
 LIVE: Final = ("active", "approved", "queued")
 ALIKE: Final = 0.1
 
-# The index is over the texts themselves: one that is erased is not found any more.
+LOOKED_AT_MOST: Final = 2_000
+"""Of more that share a word with it these are any, so that an analysis stays quick."""
+KEPT_AT_ONCE: Final = 1_000
+
 _LIKE = text("""
-    WITH asked AS (SELECT CAST(:words AS tsquery) AS words), found AS (
-        SELECT commitment, ts_rank(to_tsvector('simple', body), words) AS rank
-        FROM texts, asked WHERE to_tsvector('simple', body) @@ words
-        ORDER BY rank DESC LIMIT :most * 5
+    WITH asked AS (SELECT CAST(:words AS tsquery) AS words), near AS (
+        SELECT proposal_id, said.words FROM proposal_words AS said, asked
+        WHERE said.words @@ asked.words LIMIT :looked_at
     )
-    SELECT id, status, title.body AS title, coalesce(description.body, '') AS description,
-        coalesce(end_reason.body, failure) AS because, max(found.rank) AS rank
-    FROM found
-    JOIN proposals ON found.commitment IN (proposals.title, proposals.description)
+    SELECT id, status, title.body AS title, description.body AS description,
+        coalesce(end_reason.body, failure) AS because
+    FROM (
+        SELECT proposal_id, ts_rank(near.words, asked.words) AS rank
+        FROM near JOIN proposals ON id = proposal_id, asked
+        WHERE id <> :besides AND status = ANY(:statuses)
+        ORDER BY rank DESC, proposal_id LIMIT :most
+    ) AS found
+    JOIN proposals ON id = proposal_id
     JOIN texts AS title ON title.commitment = proposals.title
-    LEFT JOIN texts AS description ON description.commitment = proposals.description
+    JOIN texts AS description ON description.commitment = proposals.description
     LEFT JOIN texts AS end_reason ON end_reason.commitment = proposals.end_reason
-    WHERE id <> :besides AND status = ANY(:statuses)
-    GROUP BY id, status, title.body, description.body, end_reason.body, failure
-    ORDER BY rank DESC, id LIMIT :most
+    ORDER BY rank DESC, id
 """)
+
+# Without stems and stop words, for proposals are written in many languages. A row goes with its
+# texts: what is erased is not found any more.
+_KEEP = text("""
+    INSERT INTO proposal_words (proposal_id, title, description, words)
+    SELECT id, proposals.title, proposals.description,
+        to_tsvector('simple', title.body || ' ' || description.body)
+    FROM proposals
+    JOIN texts AS title ON title.commitment = proposals.title
+    JOIN texts AS description ON description.commitment = proposals.description
+    WHERE opened_at IS NOT NULL
+        AND NOT EXISTS (SELECT FROM proposal_words WHERE proposal_id = id)
+    ORDER BY opened_at DESC, id LIMIT :most
+    ON CONFLICT DO NOTHING
+""")
+
+
+def keep_words(session: Session) -> None:
+    """Have whatever was opened since found by others. Doing it twice changes nothing.
+
+    Also what was decided before anybody advised, so not only what is advised on now.
+    """
+    session.execute(_KEEP, {"most": KEPT_AT_ONCE})
 
 
 def precedents_of(session: Session, id_: str, title: str, description: str) -> list[Precedent]:
@@ -72,5 +100,12 @@ def _like(session: Session, id_: str, said: str, statuses: Sequence[str]) -> Seq
     if not asked:
         return ()
     query = " | ".join("'" + word.replace("'", "''") + "'" for word in asked[:ASKED_MOST])
-    given = {"words": query, "besides": id_, "statuses": list(statuses), "most": FOUND_MOST}
-    return run(session, _LIKE, **given)
+    return run(
+        session,
+        _LIKE,
+        words=query,
+        besides=id_,
+        statuses=list(statuses),
+        most=FOUND_MOST,
+        looked_at=LOOKED_AT_MOST,
+    )

@@ -97,13 +97,14 @@ class Outside:
     the fenced transaction that ends the job: whoever was slower than the lease changes nothing.
     A worker lost in between leaves the job to be done again from the start.
 
-    One process has ``abreast`` of them under way, for they mostly wait.
+    One process at a time has them under way, ``abreast`` as that says, for they mostly wait: the
+    worker's other processes are free for what is not outside.
     """
 
     prepare: Callable[[Session, Job], Any | Outcome | Later]
     act: Callable[[Any], Any]
     apply: Callable[[Session, Job, Any, Any], Outcome | Later]
-    abreast: int = 1
+    abreast: Callable[[Session], int]
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from forge_core.database import as_json, run
 from forge_core.errors import Fenced, Refused
 from forge_core.jobs.kinds import Job, JobKind, Later, Outcome, Outside
 from forge_core.jobs.record import wake
+from forge_core.locks import try_lock_name
 
 BACK_OFF_LEAST = timedelta(milliseconds=200)
 BACK_OFF_MOST = timedelta(seconds=30)
@@ -33,6 +34,13 @@ _CLAIM = text("""
         FOR NO KEY UPDATE SKIP LOCKED
     )
     RETURNING id, kind, key, payload, actor, issuer, command_id, attempt, forgiven
+""")
+
+_UNDER_WAY = text("""
+    SELECT EXISTS (
+        SELECT FROM jobs
+        WHERE kind = :kind AND state = 'running' AND lease_until > clock_timestamp()
+    )
 """)
 
 _FINISH = text("""
@@ -99,6 +107,15 @@ def claim(session: Session, kind: JobKind) -> list[Job]:
     limit = 1 if isinstance(kind.step, Outside) else kind.claim
     rows = run(session, _CLAIM, kind=kind.name, limit=limit, lease=kind.lease)
     return sorted((Job.of(row) for row in rows), key=lambda job: job.id)
+
+
+def claim_alone(session: Session, kind: JobKind) -> list[Job]:
+    """The same, unless rows of the kind are claimed already, by whomever."""
+    if not try_lock_name(session, f"jobs.{kind.name}"):
+        return []
+    if session.execute(_UNDER_WAY, {"kind": kind.name}).scalar_one():
+        return []
+    return claim(session, kind)
 
 
 def finish(session: Session, jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> None:

@@ -22,7 +22,14 @@ from forge_core.database import describe, is_retryable, transaction
 from forge_core.errors import Fenced
 from forge_core.failpoints import reach
 from forge_core.jobs.kinds import Chore, Job, JobKind, Later, Outcome, Outside, Step
-from forge_core.jobs.lifecycle import claim, finish, give_back, give_up, put_off
+from forge_core.jobs.lifecycle import (
+    claim,
+    claim_alone,
+    finish,
+    give_back,
+    give_up,
+    put_off,
+)
 from forge_core.jobs.record import woken
 
 log = structlog.get_logger(__name__)
@@ -71,22 +78,29 @@ def perform_chore(engine: Engine, chore: Chore) -> Performed:
 
 def _perform_outside(engine: Engine, kind: JobKind, outside: Outside) -> Performed:
     """Several abreast; each begins the next one when it is done, until there is none."""
+    with transaction(engine) as session:
+        first = claim_alone(session, kind)
+        abreast = outside.abreast(session) if first else 0
+    reach("jobs.claimed")
+    if not first:
+        return Performed()
     until = time.monotonic() + OUTSIDE_SECONDS
 
-    def work(_: int) -> Performed:
+    def work(jobs: Sequence[Job]) -> Performed:
         done = Performed(full=True)
         while time.monotonic() < until:
-            with transaction(engine) as session:
-                jobs = claim(session, kind)
-            reach("jobs.claimed")
+            if not jobs:
+                with transaction(engine) as session:
+                    jobs = claim(session, kind)
             done.claimed += len(jobs)
             if not jobs or not _work_outside(engine, kind, outside, jobs[0], done):
                 done.full = False
                 break
+            jobs = ()
         return done
 
-    with ThreadPoolExecutor(outside.abreast) as threads:
-        parts = list(threads.map(work, range(outside.abreast)))
+    with ThreadPoolExecutor(abreast) as threads:
+        parts = list(threads.map(work, [first, *[()] * (abreast - 1)]))
     return Performed(
         sum(part.claimed for part in parts),
         any(part.full for part in parts),

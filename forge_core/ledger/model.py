@@ -159,9 +159,6 @@ class CommittedText(Base, held=Held.KEPT):
     """Free text beside its salt; the ledger holds only the commitment."""
 
     __tablename__ = "texts"
-    __table_args__ = (
-        Index("texts_words_ix", text("to_tsvector('simple', body)"), postgresql_using="gin"),
-    )
 
     commitment: Mapped[str] = mapped_column(primary_key=True)
     salt: Mapped[bytes] = mapped_column(BYTEA)

@@ -39,6 +39,9 @@ class Worker:
         )
 
 
+ADVISER = "analysis"
+"""The queue whose workers may ask a model."""
+
 # Counting is bulk work; what decides must not wait behind it.
 WORKERS = (
     Worker("decide", ("proposals", "closure", "execution", "recounts", "maintenance"), 2),
@@ -49,7 +52,7 @@ WORKERS = (
     Worker("immune", ("immune",), 2),
     # Whatever an adviser takes its time for, nothing that decides waits for it; and while a model
     # thinks in one process, rules advise in the other.
-    Worker("advise", ("analysis",), 2),
+    Worker("advise", (ADVISER,), 2),
     # Whoever is called outside may be slow; nobody else waits for that.
     Worker("outside", ("outbox",), 1),
 )

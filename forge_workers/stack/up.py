@@ -20,6 +20,7 @@ from forge_workers.processes import require_protected_ledger
 from forge_workers.stack.external import Given
 from forge_workers.stack.flower import FIRST_CHOICE, USER, FlowerServer
 from forge_workers.stack.house import (
+    ADVISER,
     WORKERS,
     Worker,
     beat_arguments,
@@ -131,10 +132,13 @@ def _start(stack: Stack, workers: tuple[Worker, ...], *, beat: bool) -> None:
     # Addresses come from endpoints.json alone: an environment can be read by more eyes.
     environment = {k: v for k, v in os.environ.items() if k not in VARIABLES.values()}
     environment |= {"FORGE_HOME": str(servers.home.path), "PYTHONUNBUFFERED": "1"}
+    # The key of a model is nobody's business but the adviser's.
+    models = {k: environment.pop(k) for k in list(environment) if k.startswith("ANTHROPIC_")}
     markers = {worker.name: run / f"{worker.name}.ready" for worker in workers}
     add = servers.supervisor.add
     for worker in workers:
-        add(worker_program(worker, environment, markers[worker.name]), servers.output)
+        own = environment | models if ADVISER in worker.queues else environment
+        add(worker_program(worker, own, markers[worker.name]), servers.output)
     markers["events"] = run / "events.ready"
     add(events_program(environment, markers["events"]), servers.output)
     if stack.flower is not None:

@@ -402,6 +402,7 @@ def test_a_budget_that_is_used_up_is_a_reason(house):
     on_terms(house, tokens_a_day=25_000)
     proposals = [house.open(**{**GOOD, "title": f"Number {n}"}) for n in range(20)]
     for _ in range(20):
+        hurry(house)
         consulted(house, proposals[0])
     said = [newest(house, one) for one in proposals]
     sources = {one["source"] for one in said}

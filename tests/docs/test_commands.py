@@ -22,6 +22,7 @@ import forge_verify
 from forge_core.settings import Settings
 from forge_workers.cli.app import app
 from forge_workers.stack.up import running_stack
+from tests.advice.asking import model_api
 from tests.support import short_folder
 
 ROOT = Path(__file__).parents[2]
@@ -153,8 +154,23 @@ def test_the_replay_shown_finds_every_published_count(home: Path) -> None:
     assert found["proposals_matching"] == found["proposals_total"] > 0
 
 
+def test_a_model_is_tried_as_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with model_api(monkeypatch) as api:
+        for shown in shown_commands():
+            if "model" in shown.words:
+                done = run(tmp_path, shown.command)
+                assert done.exit_code == 0, (shown.command, done.output)
+                assert "(advisory: it decides nothing)" in done.stdout
+    assert {one.body["model"] for one in api.requests} == {"claude-sonnet-5-5", "claude-haiku-5-5"}
+
+
 def test_every_block_is_run_by_a_test() -> None:
-    known = {"tour", "replay", "platform"}  # the last one where the platform's module is known
+    known = {
+        "tour",
+        "replay",
+        "platform",
+        "model",
+    }  # the last one where the platform's module is known
     for shown in shown_commands():
         if not known & set(shown.words):
             # What the continuous integration and the stack's own tests run, and a home's name.

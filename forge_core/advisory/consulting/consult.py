@@ -146,6 +146,11 @@ def apply(session: Session, job: Job, brief: Brief, consulted: Consulted) -> Out
     return Outcome.done(source=consulted.analysis.source.value)
 
 
+def abreast(session: Session) -> int:
+    """How many are asked about at once."""
+    return terms_in_force(session).at_once
+
+
 def asks_for(matter: Matter, terms: Terms) -> list[Ask]:
     """The calls that these terms have made for a proposal."""
     members = () if terms.mode is Mode.SINGLE else tuple(Perspective)

@@ -25,6 +25,7 @@ OUTAGES: Final = 5
 """So many failures of the service in a row open the breaker."""
 PAUSE: Final = timedelta(seconds=30)
 """So long it stays open; then one turn tries."""
+FORGOTTEN_AT_ONCE: Final = 1_000
 LASTS: Final = timedelta(seconds=180)
 
 _STATE = text("""
@@ -32,7 +33,11 @@ _STATE = text("""
         count(*) FILTER (WHERE ended_at IS NULL AND until > clock_timestamp()) AS under_way,
         coalesce(sum(tokens) FILTER (
             WHERE started_at >= date_trunc('day', clock_timestamp(), 'UTC')
-        ), 0) AS spent
+        ), 0) AS spent,
+        coalesce(sum(tokens) FILTER (
+            WHERE started_at >= date_trunc('day', clock_timestamp(), 'UTC')
+                AND ended_at IS NULL AND until > clock_timestamp()
+        ), 0) AS held
     FROM consultations
     WHERE started_at >= least(
         date_trunc('day', clock_timestamp(), 'UTC'), clock_timestamp() - INTERVAL '1 hour'
@@ -62,7 +67,6 @@ _FORGET = text("""
     )
     RETURNING id
 """)
-_FORGOTTEN_AT_ONCE: Final = 1_000
 
 
 class Full(NamedTuple):
@@ -83,7 +87,10 @@ def take_turn(session: Session, proposal: str, terms: Terms, tokens: int) -> int
         return Full(pause, "CIRCUIT_OPEN", f"the service failed {OUTAGES} times in a row", True)
     if now.under_way >= terms.at_once:
         return Full(timedelta(seconds=2), "NO_TURN", f"{terms.at_once} are asked at once")
-    if now.spent + tokens > terms.tokens_a_day:
+    left = terms.tokens_a_day - now.spent
+    if left < tokens <= left + now.held:
+        return Full(timedelta(seconds=2), "NO_TURN", "others hold the last of today's tokens")
+    if tokens > left:
         return NoAnswer(
             "BUDGET_USED_UP",
             f"{terms.tokens_a_day:,} tokens a day are allowed, {now.spent:,} are used, and this "
@@ -94,7 +101,7 @@ def take_turn(session: Session, proposal: str, terms: Terms, tokens: int) -> int
 
 
 def state(session: Session) -> Row[Any]:
-    """``now``, how many are ``under_way``, and the tokens ``spent`` of today."""
+    """``now``, how many are ``under_way``, the tokens ``spent`` of today, and ``held`` of them."""
     return session.execute(_STATE).one()
 
 
@@ -133,4 +140,4 @@ def settle(
 
 def forget(session: Session) -> bool:
     """The step of the chore ``advisory.tidy``: turns of long ago leave. Safe to run twice."""
-    return len(run(session, _FORGET, limit=_FORGOTTEN_AT_ONCE)) == _FORGOTTEN_AT_ONCE
+    return len(run(session, _FORGET, limit=FORGOTTEN_AT_ONCE)) == FORGOTTEN_AT_ONCE
