@@ -38,6 +38,7 @@ def measure(*, proposals: int, votings: int, seconds: float) -> list[Figure]:
         _on_terms(house, at_once=AT_ONCE, tokens_a_day=allowed)
         ids = house.open_votings(proposals)
         with house.pace(proposals) as read:
+            house.until(lambda: _advised(house, ids) > 0)  # the model is at it
             beside = _latencies(house, votings)
             still = proposals - _advised(house, ids)
             house.until(lambda: _advised(house, ids) == proposals)

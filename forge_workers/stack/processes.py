@@ -76,6 +76,19 @@ def signal_group(pid: int, sent: signal.Signals) -> None:
         os.killpg(pid, sent)
 
 
+def signal_stop(pid: int, sent: signal.Signals) -> None:
+    """Ask a process to stop, which sees to those it started; by force it meets them all.
+
+    Asked themselves, they would drop what they are at, of which the process waits for the end.
+    """
+    if sent is signal.SIGKILL:
+        signal_group(pid, sent)
+        return
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, sent)
+    signal_group(pid, signal.SIGCONT)  # one that is frozen would keep the signal for later
+
+
 def created_at(pid: int) -> float | None:
     """When the running process was made (seconds since 1970); None when there is none.
 

@@ -18,7 +18,14 @@ from pathlib import Path
 from forge_core.errors import Unavailable
 from forge_workers.stack.home import write_private
 from forge_workers.stack.output import Output
-from forge_workers.stack.processes import Program, created_at, end_leftover, signal_group, start
+from forge_workers.stack.processes import (
+    Program,
+    created_at,
+    end_leftover,
+    signal_group,
+    signal_stop,
+    start,
+)
 
 _TICK = 0.05  # seconds between looks at the children
 _FIRST_PAUSE = 0.25  # seconds before the first restart, doubled up to the longest
@@ -79,9 +86,7 @@ class Handle:
         with self._changed:
             self._wanted = False
             if self._process is not None:
-                # A stopped process would keep the signal for later.
-                signal_group(self._process.pid, sent or self.program.stop_signal)
-                signal_group(self._process.pid, signal.SIGCONT)
+                signal_stop(self._process.pid, sent or self.program.stop_signal)
 
     def wait_stopped(self, seconds: float) -> bool:
         with self._changed:
