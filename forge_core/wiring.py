@@ -19,7 +19,7 @@ from forge_core.actions import (
 )
 from forge_core.actions.catalogue import Catalogue
 from forge_core.advisory import advising, terms
-from forge_core.advisory.consulting import consult, turns
+from forge_core.advisory.consulting import batching, consult, turns
 from forge_core.capabilities import (
     emergencies,
     extensions,
@@ -268,6 +268,17 @@ JOB_KINDS: Final[tuple[JobKind, ...]] = (
             consult.act,
             consult.apply,
             consult.abreast,
+        ),
+        lease=consult.LEASE,
+    ),
+    JobKind(
+        advising.BATCH,
+        queue="analysis",
+        step=Outside(
+            partial(batching.prepare, catalogue=CATALOGUE),
+            batching.act,
+            partial(batching.apply, catalogue=CATALOGUE),
+            lambda _: 1,
         ),
         lease=consult.LEASE,
     ),

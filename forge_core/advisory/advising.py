@@ -57,8 +57,12 @@ UNADVISED: Final = Derivation(
 )
 
 CONSULT: Final = "advisory.consult"
+"""The kind of job that asks a model about a proposal, once."""
+BATCH: Final = "advisory.batch"
+"""The kind that asks about many; there is one at a time."""
 
 _GIVEN = text("SELECT proposal_id FROM advice WHERE proposal_id = ANY(:ids)")
+_WAITING = text("SELECT count(*) FROM jobs WHERE kind = :kind AND state = 'pending'")
 _ADVICE = text("""
     SELECT number, at, source, analyser, constitution, recommendation,
         advice.confidence::text AS confidence, body
@@ -78,9 +82,21 @@ def advise(session: Session, jobs: Sequence[Job], *, catalogue: Catalogue) -> li
     constitution = constitution_in_force(session)
     matters = read_matters(session, catalogue, [id_ for id_ in ids if id_ not in given])
     give(session, {matter.id: analyse_by_rules(matter, constitution) for matter in matters})
-    if model_key() is not None and terms_in_force(session).mode is not Mode.OFF:
-        enqueue(session, [consultation_on(matter.id) for matter in matters])
+    _call_for_a_model(session, [matter.id for matter in matters])
     return [Outcome.done() for _ in jobs]
+
+
+def _call_for_a_model(session: Session, proposals: Sequence[str]) -> None:
+    terms = terms_in_force(session)
+    if model_key() is None or terms.mode is Mode.OFF:
+        return
+    enqueue(
+        session,
+        [NewJob(CONSULT, f"consult:{id_}", {"proposal_id": id_}) for id_ in sorted(proposals)],
+    )
+    waiting = session.execute(_WAITING, {"kind": CONSULT}).scalar_one()
+    if terms.batch_from and waiting >= terms.batch_from:
+        enqueue(session, [NewJob(BATCH, BATCH, once=False)])
 
 
 def give(
@@ -100,11 +116,6 @@ def give(
             for (id_, analysis), commitment in zip(analyses.items(), kept, strict=True)
         ],
     )
-
-
-def consultation_on(proposal: str) -> NewJob:
-    """The job that asks a model about a proposal, once."""
-    return NewJob(CONSULT, key=f"consult:{proposal}", payload={"proposal_id": proposal})
 
 
 def advice_on(session: Session, proposal: str) -> list[dict[str, Any]]:

@@ -80,6 +80,7 @@ class Consultation(Base, held=Held.OPERATIONAL):
         CheckConstraint("(ended_at IS NULL) = (outage IS NULL)", name="ended"),
         Index("consultations_started_at_ix", "started_at"),
         Index("consultations_ended_at_ix", "ended_at"),
+        Index("consultations_batch_ix", "batch", postgresql_where=text("batch IS NOT NULL")),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
@@ -97,3 +98,17 @@ class Consultation(Base, held=Held.OPERATIONAL):
     latency_ms: Mapped[int | None] = mapped_column(BigInteger)
     failure: Mapped[str | None]
     outage: Mapped[bool | None]
+    batch: Mapped[int | None] = mapped_column(BigInteger)
+    """The job that asks about many at once; None: it was asked about alone."""
+
+
+class AdviceBatch(Base, held=Held.OPERATIONAL):
+    """A batch that is under way: the job that looks after it, and what it is called outside."""
+
+    __tablename__ = "advice_batches"
+
+    job: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    service_id: Mapped[str | None]
+    nonce: Mapped[str]
+    canary: Mapped[str]
+    started_at: Mapped[datetime] = mapped_column(TIMESTAMP(timezone=True))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
 from enum import StrEnum
 from functools import lru_cache
 from typing import Annotated, Final
@@ -55,8 +54,9 @@ class Effort(StrEnum):
 class Terms(BaseModel):
     """``seconds`` are those of one call, ``answer_tokens`` its longest answer.
 
-    ``tokens_a_day`` bounds all calls of a day (UTC); ``at_once`` how many are under way. Prices
-    are those of a million tokens, in any currency; 0 is unknown.
+    ``tokens_a_day`` bounds all calls of a day (UTC); ``at_once`` how many are under way. Where
+    ``batch_from`` or more wait, they are asked about in a batch; 0 is never. Prices are those of a
+    million tokens, in any currency; 0 is unknown.
     """
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
@@ -70,12 +70,9 @@ class Terms(BaseModel):
     answer_tokens: Annotated[int, Field(ge=500, le=16_000)] = 3_000
     tokens_a_day: Annotated[int, Field(ge=0, le=1_000_000_000)] = 2_000_000
     at_once: Annotated[int, Field(ge=1, le=64)] = 4
+    batch_from: Annotated[int, Field(ge=0, le=100_000)] = 0
     input_price: _Price = "0"
     output_price: _Price = "0"
-
-    @property
-    def call_lasts(self) -> timedelta:
-        return timedelta(seconds=self.seconds)
 
 
 CAPABILITIES: Final = (

@@ -13,11 +13,10 @@ from forge_core.advisory import calibration
 from forge_core.advisory.analysis import Analysis
 from forge_core.advisory.constitution import PACKAGED, Constitution, constitution_in_force
 from forge_core.advisory.consulting import costs
-from forge_core.advisory.consulting.consult import Brief, Consulted, ask_all, asks_for
+from forge_core.advisory.consulting.asking import Brief, Consulted, ask_all
 from forge_core.advisory.consulting.council import fallback
 from forge_core.advisory.matter import Change, Matter
 from forge_core.advisory.reading import read_matters
-from forge_core.advisory.rules import analyse
 from forge_core.advisory.terms import Mode, Terms, terms_in_force
 from forge_core.errors import Misconfigured
 from forge_core.settings import model_key
@@ -99,11 +98,10 @@ def try_(
     matter, constitution, terms = _matter(proposal)
     given = {"model": model, "mode": mode if terms.mode is not Mode.OFF else mode or Mode.SINGLE}
     terms = terms.model_copy(update={name: one for name, one in given.items() if one is not None})
-    rules = analyse(matter, constitution)
-    asked = tuple(asks_for(matter, terms))
-    standard_error().print(f"asking {terms.model}, {len(asked)} calls", highlight=False)
-    consulted = _ask(key, Brief(0, matter, constitution, rules, terms, asked))
-    analysis = consulted.analysis or fallback(rules, str(consulted.failure), consulted.usage)
+    brief = Brief.of(matter, constitution, terms)
+    standard_error().print(f"asking {terms.model}, {len(brief.asked)} calls", highlight=False)
+    consulted = _ask(key, brief)
+    analysis = consulted.analysis or fallback(brief.rules, str(consulted.failure), consulted.usage)
     if as_json:
         print_json(analysis.model_dump(mode="json"))
     else:

@@ -22,6 +22,7 @@ from typing import Any, Self
 from uuid import uuid4
 
 PATH = "/v1/messages"
+BATCHES = "/v1/messages/batches"
 USAGE: Mapping[str, int] = {
     "input_tokens": 200,
     "output_tokens": 300,
@@ -98,6 +99,9 @@ class MessagesApi:
         self._at_once = 0
         self._most_at_once = 0
         self._failures: list[BaseException] = []
+        self.batches: dict[str, list[Any]] = {}
+        self.batches_end = True
+        """Otherwise they stay under way."""
         self.plays(behaviour)
         self._server = _Server(self)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
@@ -159,10 +163,27 @@ class MessagesApi:
             if request.path == PATH and len(self._behaviours) > 1:
                 self._behaviours = self._behaviours[1:]
         try:
-            yield (behaviour if request.path == PATH else fails(404))(request.body)
+            yield self._behave(request, behaviour)
         finally:
             with self._lock:
                 self._at_once -= 1
+
+    def _behave(self, request: Request, behaviour: Behaviour) -> Answer:
+        if request.path == PATH:
+            return behaviour(request.body)
+        if not request.path.startswith(BATCHES):
+            return fails(404)(request.body)
+        name, _, what = request.path.removeprefix(BATCHES).lstrip("/").partition("/")
+        if not name:
+            name = _new_id("msgbatch")
+            self.batches[name] = request.body["requests"]
+        if name not in self.batches:
+            return fails(404)(request.body)
+        if what == "results":
+            lines = [json.dumps(_outcome_of(one, behaviour)) for one in self.batches[name]]
+            # In no order that anybody could count on.
+            return Answer("\n".join(reversed(lines)).encode(), content_type="application/x-jsonl")
+        return _answer(200, _batch(name, self.url, ended=self.batches_end))
 
     def failed(self, failure: BaseException) -> None:
         with self._lock:
@@ -225,6 +246,13 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(answer)
         if not there or answer.ending is not Ending.WHOLE:
             self.close_connection = True
+
+    def do_GET(self) -> None:
+        headers = {name.lower(): "" for name in self.headers}
+        with self.server.api.answering(
+            Request(self.path.partition("?")[0], headers, None)
+        ) as answer:
+            self._send(answer)
 
     def log_message(self, *_: object) -> None:
         """The tests look at `requests` instead."""
@@ -455,6 +483,33 @@ def _answer(
         status,
         headers={"request-id": request_id, **(headers or {})},
     )
+
+
+def _batch(name: str, url: str, *, ended: bool) -> dict[str, Any]:
+    counts = dict.fromkeys(("processing", "succeeded", "errored", "canceled", "expired"), 0)
+    return {
+        "id": name,
+        "type": "message_batch",
+        "processing_status": "ended" if ended else "in_progress",
+        "request_counts": counts,
+        "created_at": "2026-11-27T12:00:00Z",
+        "expires_at": "2026-11-28T12:00:00Z",
+        "ended_at": "2026-11-27T13:00:00Z" if ended else None,
+        "archived_at": None,
+        "cancel_initiated_at": None,
+        "results_url": f"{url}{BATCHES}/{name}/results" if ended else None,
+    }
+
+
+def _outcome_of(request: Any, behaviour: Behaviour) -> dict[str, Any]:
+    answer = behaviour(request["params"])
+    body = json.loads(answer.body)
+    result = (
+        {"type": "succeeded", "message": body}
+        if answer.status == 200
+        else {"type": "errored", "error": body}
+    )
+    return {"custom_id": request["custom_id"], "result": result}
 
 
 def _new_id(prefix: str) -> str:

@@ -11,8 +11,8 @@ import pytest
 
 from forge_core.advisory.advising import advice_on
 from forge_core.advisory.analysis import Recommendation
+from forge_core.advisory.consulting import asking, consult, turns
 from forge_core.advisory.consulting import claude as claude_module
-from forge_core.advisory.consulting import consult, turns
 from forge_core.advisory.consulting.prompt import Perspective, Reading
 from forge_core.advisory.terms import KEY
 from forge_core.database import transaction
@@ -202,7 +202,7 @@ def test_whatever_comes_back_voters_find_the_rules_answer_and_the_reason(
 @pytest.mark.parametrize("slow", [wire.never_ends, wire.never_starts])
 def test_an_answer_that_never_ends_is_ended(house, api, monkeypatch, slow):
     api.plays(slow())
-    monkeypatch.setattr(consult, "_LEAST_SECONDS", 0)
+    monkeypatch.setattr(asking, "_LEAST_SECONDS", 0)
     real = claude_module.Claude.ask
     monkeypatch.setattr(
         claude_module.Claude,

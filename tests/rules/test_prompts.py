@@ -13,7 +13,6 @@ from forge_core.advisory.analysis import Analysis, Recommendation, Severity, Sou
 from forge_core.advisory.constitution import PACKAGED, Principle
 from forge_core.advisory.consulting.answer import Answer, Quotes, read_answers, schema_for
 from forge_core.advisory.consulting.council import CAUTION, analysis_of
-from forge_core.advisory.consulting.failure import NoAnswer
 from forge_core.advisory.consulting.prompt import (
     TASK,
     Ask,
@@ -24,6 +23,7 @@ from forge_core.advisory.consulting.prompt import (
     prompt_of,
     without_orders,
 )
+from forge_core.advisory.consulting.reply import NoAnswer
 from forge_core.advisory.consulting.turns import OUTAGES, PAUSE, paused
 from forge_core.advisory.matter import Matter
 from forge_core.advisory.rules import analyse

@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from forge_core.advisory.analysis import QUOTE_MOST, Point, Recommendation, Score, Severity
 from forge_core.advisory.constitution import Principle
-from forge_core.advisory.consulting.failure import NoAnswer
 from forge_core.advisory.consulting.prompt import TASK, Ask, Perspective, Prompt
+from forge_core.advisory.consulting.reply import NoAnswer
 from forge_core.advisory.matter import Matter
 from forge_core.advisory.plain_text import visible
 

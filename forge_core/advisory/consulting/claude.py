@@ -9,8 +9,8 @@ are followed, with the key.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import lru_cache
 from typing import Any, Final
@@ -18,15 +18,19 @@ from typing import Any, Final
 import anthropic
 import httpx2
 from anthropic.types import Message
+from anthropic.types.messages import MessageBatch
 
 from forge_core.advisory.analysis import Usage
-from forge_core.advisory.consulting.failure import NoAnswer
 from forge_core.advisory.consulting.prompt import Prompt
+from forge_core.advisory.consulting.reply import NoAnswer, Reply
 from forge_core.advisory.terms import Terms
 
 ANSWER_MOST: Final = 1_000_000
 """Bytes of an answer."""
+RESULTS_MOST: Final = 100_000_000
+"""Bytes of what comes of a batch."""
 _CONNECT_SECONDS: Final = 5.0
+_BATCH_SECONDS: Final = 60.0
 _STATUSES: Final = {401: "KEY_REFUSED", 402: "KEY_REFUSED", 403: "KEY_REFUSED", 404: "NO_MODEL",
                     413: "TOO_LARGE", 429: "RATE_LIMITED"}  # fmt: skip
 _PASSING: Final = frozenset({408, 409, 429})
@@ -35,13 +39,8 @@ _OWN_FAULT: Final = frozenset({400, 413, 422})
 _UNREADABLE: Final = (ValueError, RecursionError, httpx2.HTTPError, httpx2.InvalidURL)
 
 
-@dataclass(frozen=True)
-class Reply:
-    """What a call came to: a text or a failure. ``usage`` is None where nobody can know it."""
-
-    text: str | None
-    failure: NoAnswer | None
-    usage: Usage | None
+Request = tuple[Prompt, dict[str, Any], Terms]
+"""One call: its prompt, the schema of its answer, and on what terms."""
 
 
 class Claude:
@@ -65,25 +64,39 @@ class Claude:
         """One call, ended after ``terms.seconds`` whatever comes. Never raises for the service."""
         began = time.monotonic()
         try:
-            message: object = self._client.messages.create(
-                model=terms.model,
-                max_tokens=terms.answer_tokens,
-                system=[
-                    {"type": "text", "text": prompt.fixed, "cache_control": {"type": "ephemeral"}},
-                    {"type": "text", "text": prompt.own},
-                ],
-                messages=[{"role": "user", "content": prompt.user}],
-                output_config={
-                    "effort": terms.effort.value,
-                    "format": {"type": "json_schema", "schema": schema},
-                },
-                timeout=httpx2.Timeout(terms.seconds, connect=_CONNECT_SECONDS),
-            )
-        except anthropic.AnthropicError as error:
-            return Reply(None, _why(error), None)
-        except _UNREADABLE as error:
-            return Reply(None, _not_a_message(type(error).__name__), None)
+            with _failing():
+                message: object = self._client.messages.create(
+                    **_params(prompt, schema, terms), timeout=_within(terms.seconds)
+                )
+        except NoAnswer as failure:
+            return Reply.failed(failure)
         return _read(message, round((time.monotonic() - began) * 1_000))
+
+    def send(self, requests: Mapping[str, Request]) -> str:
+        """Hand over a batch; the id to collect it by. ``NoAnswer`` when it is not taken."""
+        given: Any = [
+            {"custom_id": name, "params": _params(*request)} for name, request in requests.items()
+        ]
+        with _failing():
+            batch: object = self._client.messages.batches.create(
+                requests=given, timeout=_within(_BATCH_SECONDS)
+            )
+        if not isinstance(batch, MessageBatch) or not isinstance(batch.id, str):
+            raise _not_a_message(type(batch).__name__)
+        return batch.id
+
+    def collect(self, batch: str) -> dict[str, Reply] | None:
+        """What came of a batch, by the names given; None while it is under way. ``NoAnswer``."""
+        with _failing():
+            state: object = self._client.messages.batches.retrieve(
+                batch, timeout=_within(_BATCH_SECONDS)
+            )
+            if not isinstance(state, MessageBatch):
+                raise _not_a_message(type(state).__name__)
+            if state.processing_status != "ended":
+                return None
+            results = self._client.messages.batches.results(batch, timeout=_within(_BATCH_SECONDS))
+            return {one.custom_id: _result(one.result) for one in results}
 
 
 @lru_cache(maxsize=1)
@@ -92,9 +105,48 @@ def claude(key: str) -> Claude:
     return Claude(key)
 
 
+@contextmanager
+def _failing() -> Iterator[None]:
+    """Whatever the SDK raises as a ``NoAnswer``."""
+    try:
+        yield
+    except anthropic.AnthropicError as error:
+        raise _why(error) from error
+    except _UNREADABLE as error:
+        raise _not_a_message(type(error).__name__) from error
+
+
+def _params(prompt: Prompt, schema: dict[str, Any], terms: Terms) -> dict[str, Any]:
+    return {
+        "model": terms.model,
+        "max_tokens": terms.answer_tokens,
+        "system": [
+            {"type": "text", "text": prompt.fixed, "cache_control": {"type": "ephemeral"}},
+            {"type": "text", "text": prompt.own},
+        ],
+        "messages": [{"role": "user", "content": prompt.user}],
+        "output_config": {
+            "effort": terms.effort.value,
+            "format": {"type": "json_schema", "schema": schema},
+        },
+    }
+
+
+def _within(seconds: float) -> httpx2.Timeout:
+    return httpx2.Timeout(seconds, connect=_CONNECT_SECONDS)
+
+
+def _result(result: object) -> Reply:
+    """Of a request that was errored, canceled or expired nothing was paid."""
+    message = getattr(result, "message", None)
+    if message is None:
+        return Reply.failed(NoAnswer("NOT_DONE", "the batch has no answer for it"))
+    return _read(message, 0)
+
+
 def _read(message: object, took: int) -> Reply:
     if not isinstance(message, Message):
-        return Reply(None, _not_a_message(type(message).__name__), None)
+        return Reply.failed(_not_a_message(type(message).__name__))
     usage = _usage(message, took)
     if message.stop_reason == "refusal":
         return Reply(None, NoAnswer("MODEL_REFUSED", "the model declined to answer"), usage)
@@ -134,7 +186,7 @@ def _usage(message: Message, took: int) -> Usage | None:
 def _why(error: anthropic.AnthropicError) -> NoAnswer:
     """By class and status: messages are the service's words, and change."""
     if isinstance(error, anthropic.APITimeoutError):
-        return NoAnswer("TIMED_OUT", "no answer in time", outage=True, again=True)
+        return NoAnswer("TIMED_OUT", "no answer in time", outage=True, again=True, paid=True)
     if isinstance(error, anthropic.APIStatusError):
         status = error.status_code
         passing = status in _PASSING or status >= 500
@@ -149,7 +201,9 @@ def _why(error: anthropic.AnthropicError) -> NoAnswer:
     if isinstance(error.__cause__, httpx2.DecodingError):
         return _not_a_message(str(error.__cause__))
     if isinstance(error, anthropic.APIConnectionError):
-        return NoAnswer("UNREACHABLE", "the service is not reached", outage=True, again=True)
+        return NoAnswer(
+            "UNREACHABLE", "the service is not reached", outage=True, again=True, paid=True
+        )
     return _not_a_message(type(error).__name__)
 
 
@@ -162,7 +216,9 @@ def _wish(retry_after: str | None) -> timedelta | None:
 
 
 def _not_a_message(what: str) -> NoAnswer:
-    return NoAnswer("NOT_A_MESSAGE", f"not an answer of the API: {what}", outage=True, again=True)
+    return NoAnswer(
+        "NOT_A_MESSAGE", f"not an answer of the API: {what}", outage=True, again=True, paid=True
+    )
 
 
 class _Bounded(httpx2.HTTPTransport):
@@ -171,14 +227,16 @@ class _Bounded(httpx2.HTTPTransport):
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         deadline = time.monotonic() + request.extensions["timeout"]["read"]
         response = super().handle_request(request)
-        response.stream = _BoundedStream(response.stream, deadline)  # type: ignore[arg-type]  # synchronous here
+        most = RESULTS_MOST if request.url.path.endswith("/results") else ANSWER_MOST
+        response.stream = _BoundedStream(response.stream, deadline, most)  # type: ignore[arg-type]  # synchronous here
         return response
 
 
 class _BoundedStream(httpx2.SyncByteStream):
-    def __init__(self, stream: httpx2.SyncByteStream, deadline: float) -> None:
+    def __init__(self, stream: httpx2.SyncByteStream, deadline: float, most: int) -> None:
         self._stream = stream
         self._deadline = deadline
+        self._most = most
 
     def __iter__(self) -> Iterator[bytes]:
         length = 0
@@ -186,7 +244,7 @@ class _BoundedStream(httpx2.SyncByteStream):
             length += len(part)
             if time.monotonic() > self._deadline:
                 raise httpx2.ReadTimeout("the answer takes too long as a whole")
-            if length > ANSWER_MOST:
+            if length > self._most:
                 raise httpx2.DecodingError("the answer is too long")
             yield part
 

@@ -15,7 +15,7 @@ from sqlalchemy.engine import Row
 from sqlalchemy.orm import Session
 
 from forge_core.advisory.analysis import Usage
-from forge_core.advisory.consulting.failure import NoAnswer
+from forge_core.advisory.consulting.reply import NoAnswer
 from forge_core.advisory.terms import Terms
 from forge_core.database import run
 from forge_core.locks import lock_name
@@ -27,10 +27,14 @@ PAUSE: Final = timedelta(seconds=30)
 """So long it stays open; then one turn tries."""
 FORGOTTEN_AT_ONCE: Final = 1_000
 LASTS: Final = timedelta(seconds=180)
+BATCH_LASTS: Final = timedelta(hours=25)
+"""The service ends a batch after a day."""
 
 _STATE = text("""
     SELECT clock_timestamp() AS now,
-        count(*) FILTER (WHERE ended_at IS NULL AND until > clock_timestamp()) AS under_way,
+        count(*) FILTER (
+            WHERE ended_at IS NULL AND until > clock_timestamp() AND batch IS NULL
+        ) AS under_way,
         coalesce(sum(tokens) FILTER (
             WHERE started_at >= date_trunc('day', clock_timestamp(), 'UTC')
         ), 0) AS spent,
@@ -48,8 +52,8 @@ _LAST = text("""
     ORDER BY ended_at DESC LIMIT :most
 """)
 _TAKE = text("""
-    INSERT INTO consultations (proposal_id, model, started_at, until, tokens)
-    VALUES (:proposal, :model, clock_timestamp(), clock_timestamp() + :lasts, :tokens)
+    INSERT INTO consultations (proposal_id, model, started_at, until, tokens, batch)
+    VALUES (:proposal, :model, clock_timestamp(), clock_timestamp() + :lasts, :tokens, :batch)
     RETURNING id
 """)
 _SETTLE = text("""
@@ -96,7 +100,34 @@ def take_turn(session: Session, proposal: str, terms: Terms, tokens: int) -> int
             f"{terms.tokens_a_day:,} tokens a day are allowed, {now.spent:,} are used, and this "
             f"may take {tokens:,}",
         )
-    given = {"proposal": proposal, "model": terms.model, "lasts": LASTS, "tokens": tokens}
+    return _take(session, proposal, terms, tokens, LASTS, None)
+
+
+def take_turn_in_batch(
+    session: Session, proposal: str, terms: Terms, tokens: int, batch: int
+) -> int | None:
+    """The same in a batch, which is one request however many are in it; None without a budget."""
+    lock_name(session, LOCK)
+    if tokens > terms.tokens_a_day - state(session).spent:
+        return None
+    return _take(session, proposal, terms, tokens, BATCH_LASTS, batch)
+
+
+def _take(
+    session: Session,
+    proposal: str,
+    terms: Terms,
+    tokens: int,
+    lasts: timedelta,
+    batch: int | None,
+) -> int:
+    given = {
+        "proposal": proposal,
+        "model": terms.model,
+        "lasts": lasts,
+        "tokens": tokens,
+        "batch": batch,
+    }
     return int(session.execute(_TAKE, given).scalar_one())
 
 

@@ -18,14 +18,26 @@ CREATE TABLE consultations (
     latency_ms BIGINT,
     failure TEXT,
     outage BOOLEAN,
+    batch BIGINT,
     CONSTRAINT consultations_pkey PRIMARY KEY (id),
     CONSTRAINT consultations_tokens_check CHECK (tokens >= 0),
     CONSTRAINT consultations_ended_check CHECK ((ended_at IS NULL) = (outage IS NULL))
 );
 CREATE INDEX consultations_started_at_ix ON consultations (started_at);
 CREATE INDEX consultations_ended_at_ix ON consultations (ended_at);
+CREATE INDEX consultations_batch_ix ON consultations (batch) WHERE batch IS NOT NULL;
 
-GRANT SELECT, INSERT, UPDATE, DELETE ON consultations TO forge_app;
+-- Of a batch that is under way at the service.
+CREATE TABLE advice_batches (
+    job BIGINT NOT NULL,
+    service_id TEXT,
+    nonce TEXT NOT NULL,
+    canary TEXT NOT NULL,
+    started_at timestamptz NOT NULL,
+    CONSTRAINT advice_batches_pkey PRIMARY KEY (job)
+);
+
+GRANT SELECT, INSERT, UPDATE, DELETE ON consultations, advice_batches TO forge_app;
 
 -- What earlier proposals are found by: of proposals alone, and worked out once. An index over all
 -- kept texts read every analysis too, and each of its readers worked the words out again.
