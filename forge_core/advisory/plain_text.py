@@ -47,6 +47,8 @@ def hidden(text: str) -> Iterator[tuple[str, str]]:
 
     Kinds are ``bidi``, ``zero_width``, ``tags`` and ``private_use``.
     """
+    if text.isascii():
+        return
     seen: set[str] = set()
     for at, character in enumerate(text):
         kind = _hidden_kind(text, at, character)
@@ -57,6 +59,8 @@ def hidden(text: str) -> Iterator[tuple[str, str]]:
 
 def visible(text: str) -> str:
     """The text without what nobody sees."""
+    if text.isascii():
+        return text
     return "".join(
         character
         for at, character in enumerate(text)
