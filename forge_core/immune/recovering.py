@@ -32,7 +32,7 @@ from forge_core.jobs.record import HOUSE
 from forge_core.ledger.entries import append
 from forge_core.members.levels import TrustLevel
 
-# A probation is looked at as soon as a call has come in since it began, and when its time is up.
+# While the kill switch is on nothing moves, so nobody looks. A probation is looked at as soon as a call has come in since it began, and when its time is up.
 # What holds an overlay that was released by vote ends here, and so does the block of an address
 # whose text was erased: nobody could tell any more whom it is about.
 ELAPSED = Derivation(
@@ -41,7 +41,8 @@ ELAPSED = Derivation(
         WITH due AS (
             SELECT 'recover:' || overlay AS key, jsonb_build_object('subject', overlay) AS payload
             FROM containments JOIN overlays ON overlays.id = overlay AND status = 'ACTIVE'
-            WHERE stage = 'quarantined' AND until_at <= clock_timestamp()
+            WHERE (
+                stage = 'quarantined' AND until_at <= clock_timestamp()
                 OR stage = 'probation' AND (
                     since <= clock_timestamp() - INTERVAL '10 minutes'
                     OR EXISTS (
@@ -51,6 +52,10 @@ ELAPSED = Derivation(
                             AND at >= since - INTERVAL '1 hour'
                     )
                 )
+            ) AND NOT EXISTS (
+                SELECT FROM incidents
+                WHERE kind = 'halt' AND incidents.subject = 'immune' AND closed_at IS NULL
+            )
             UNION
             SELECT 'recover:' || subject, jsonb_build_object('subject', subject)
             FROM immune_responses

@@ -497,8 +497,8 @@ def test_a_hook_that_breaks_fails_its_proposal_without_any_effect(full_house, mo
     assert full_house.status(good) == "executed"
     assert full_house.sql("SELECT key FROM setting_values WHERE proposal_id = %s", broken) == []
     assert full_house.sql("SELECT id FROM accounts") == []
-    executions = "SELECT state FROM jobs WHERE kind = 'enforcement.execute' ORDER BY id"
-    assert full_house.sql(executions) == [("failed",), ("done",)]
+    executions = "SELECT state FROM jobs WHERE kind = 'enforcement.execute' ORDER BY state"
+    assert full_house.sql(executions) == [("done",), ("failed",)]
     rows = full_house.derived_rows()
     full_house.refold()
     assert full_house.derived_rows() == rows
