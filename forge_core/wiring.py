@@ -259,6 +259,8 @@ JOB_KINDS: Final[tuple[JobKind, ...]] = (
         "advisory.analyse",
         queue="analysis",
         step=partial(advising.advise, catalogue=CATALOGUE),
+        # Each may be a wall of text; while they are read no statement is made.
+        claim=5,
     ),
     JobKind(
         advising.CONSULT,

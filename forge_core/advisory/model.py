@@ -100,6 +100,8 @@ class Consultation(Base, held=Held.OPERATIONAL):
     outage: Mapped[bool | None]
     batch: Mapped[int | None] = mapped_column(BigInteger)
     """The job that asks about many at once; None: it was asked about alone."""
+    input: Mapped[str | None]
+    """In a batch: the digest of what was asked."""
 
 
 class AdviceBatch(Base, held=Held.OPERATIONAL):

@@ -32,6 +32,8 @@ _LOOKALIKES: Final = str.maketrans(
 )
 _LATIN: Final = re.compile(r"[A-Za-z]")
 _OTHER: Final = re.compile(r"[\u0370-\u03ff\u0400-\u04ff]")
+# Normalising takes the square of the marks in a row. No script needs more.
+_MARKS_MOST: Final = 8
 _WORD: Final = re.compile(r"[^\W\d_]{2,}")
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/_-]{24,}={0,2}")
 _HEX: Final = re.compile(r"(?:[0-9a-fA-F]{2}[ :]?){16,}")
@@ -58,14 +60,17 @@ def hidden(text: str) -> Iterator[tuple[str, str]]:
 
 
 def visible(text: str) -> str:
-    """The text without what nobody sees."""
+    """The text without what nobody sees, and with no more marks on a letter than it can carry."""
     if text.isascii():
         return text
-    return "".join(
-        character
-        for at, character in enumerate(text)
-        if _hidden_kind(text, at, character) is None and character not in _JOINERS
-    )
+    shown: list[str] = []
+    marks = 0
+    for at, character in enumerate(text):
+        marks = marks + 1 if unicodedata.combining(character) else 0
+        hidden_ = _hidden_kind(text, at, character) is not None or character in _JOINERS
+        if marks <= _MARKS_MOST and not hidden_:
+            shown.append(character)
+    return "".join(shown)
 
 
 def mixed_words(text: str) -> list[str]:
@@ -93,7 +98,7 @@ def readings(text: str) -> Iterator[tuple[str, str]]:
     if any(character in _BIDI for character in text):
         yield "reversed", visible(text)[::-1]
     for decoded in _decoded(text):
-        yield "decoded", unicodedata.normalize("NFKC", decoded)
+        yield "decoded", unicodedata.normalize("NFKC", visible(decoded))
 
 
 def _hidden_kind(text: str, at: int, character: str) -> str | None:

@@ -6,6 +6,8 @@ import re
 import unicodedata
 from typing import Final
 
+from forge_core.advisory.plain_text import visible
+
 _WORD: Final = re.compile(r"\w+")
 TOGETHER: Final = 3
 
@@ -20,7 +22,7 @@ def likeness(one: str, other: str) -> float:
 
 def words(text: str) -> list[str]:
     """Its words, folded."""
-    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+    return _WORD.findall(unicodedata.normalize("NFKC", visible(text)).casefold())
 
 
 def _shingles(text: str) -> frozenset[tuple[str, ...]]:

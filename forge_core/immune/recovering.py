@@ -32,7 +32,8 @@ from forge_core.jobs.record import HOUSE
 from forge_core.ledger.entries import append
 from forge_core.members.levels import TrustLevel
 
-# While the kill switch is on nothing moves, so nobody looks. A probation is looked at as soon as a call has come in since it began, and when its time is up.
+# While the kill switch is on nothing moves, so nobody looks. A probation is looked at as soon as a
+# call has come in since it began, and when its time is up.
 # What holds an overlay that was released by vote ends here, and so does the block of an address
 # whose text was erased: nobody could tell any more whom it is about.
 ELAPSED = Derivation(

@@ -6,6 +6,7 @@ it alike.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -34,8 +35,12 @@ from forge_core.jobs.record import woken
 
 log = structlog.get_logger(__name__)
 
+_TOGETHER_MOST: Final = 3
 OUTSIDE_SECONDS: Final = 30.0
 """So long a wake-up begins further work outside; another one goes on where it left off."""
+OUTSIDE_MORE: Final = 150.0
+"""So much longer, while one that takes long has to be waited for anyway."""
+OUTSIDE_LOOK: Final = 1.0
 
 
 @dataclass
@@ -59,7 +64,8 @@ def perform(engine: Engine, kind: JobKind) -> Performed:
         jobs = claim(session, kind)
     done = Performed(claimed=len(jobs), full=len(jobs) == kind.claim)
     reach("jobs.claimed")
-    if kind.together and jobs:
+    # Who failed together is tried alone next time, lest one of them be the end of all.
+    if kind.together and jobs and all(job.tries < _TOGETHER_MOST for job in jobs):
         _work_together(engine, kind, kind.step, jobs, done)
     else:
         for job in jobs:
@@ -84,19 +90,24 @@ def _perform_outside(engine: Engine, kind: JobKind, outside: Outside) -> Perform
     reach("jobs.claimed")
     if not first:
         return Performed()
-    until = time.monotonic() + OUTSIDE_SECONDS
+    until, others = time.monotonic() + OUTSIDE_SECONDS, _Others()
 
     def work(jobs: Sequence[Job]) -> Performed:
-        done = Performed(full=True)
-        while time.monotonic() < until:
+        done = Performed()
+        while time.monotonic() < until or others.are_busy(OUTSIDE_LOOK, until + OUTSIDE_MORE):
             if not jobs:
                 with transaction(engine) as session:
                     jobs = claim(session, kind)
             done.claimed += len(jobs)
-            if not jobs or not _work_outside(engine, kind, outside, jobs[0], done):
-                done.full = False
-                break
-            jobs = ()
+            went_on = False
+            if jobs:
+                with others.busy():
+                    went_on = _work_outside(engine, kind, outside, jobs[0], done)
+                jobs = ()
+            # Nothing to do now: there may be before those who are busy have ended.
+            if not went_on and not others.are_busy(OUTSIDE_LOOK, until + OUTSIDE_MORE):
+                return done
+        done.full = True
         return done
 
     with ThreadPoolExecutor(abreast) as threads:
@@ -106,6 +117,32 @@ def _perform_outside(engine: Engine, kind: JobKind, outside: Outside) -> Perform
         any(part.full for part in parts),
         {name for part in parts for name in part.woken},
     )
+
+
+class _Others:
+    """Who of several threads is busy; the others wait for them anyway."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._busy = 0
+
+    @contextmanager
+    def busy(self) -> Iterator[None]:
+        with self._changed:
+            self._busy += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._busy -= 1
+                self._changed.notify_all()
+
+    def are_busy(self, seconds: float, until: float) -> bool:
+        """Whether anybody is, after waiting so long for a change; nobody counts as it later."""
+        with self._changed:
+            if self._busy and time.monotonic() < until:
+                self._changed.wait(seconds)
+            return self._busy > 0 and time.monotonic() < until
 
 
 def _work_outside(

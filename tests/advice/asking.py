@@ -15,6 +15,7 @@ from forge_core.advisory.analysis import Severity
 from forge_core.advisory.constitution import Principle
 from forge_core.advisory.consulting import claude as claude_module
 from forge_core.advisory.consulting.prompt import Perspective, Reading
+from forge_core.advisory.consulting.transport import BoundedTransport
 from tests.advice.messages_api import Behaviour, MessagesApi, says
 from tests.advice.test_messages_api import NO_AUTHORITIES
 
@@ -28,8 +29,9 @@ def model_api(monkeypatch: pytest.MonkeyPatch) -> Iterator[MessagesApi]:
     """An API that this process asks, with a key, whenever it asks a model."""
     real = anthropic.DefaultHttpxClient
     # Making a client that knows all authorities takes long.
-    transport = claude_module._Bounded
-    monkeypatch.setattr(claude_module, "_Bounded", lambda: transport(verify=NO_AUTHORITIES))
+    monkeypatch.setattr(
+        claude_module, "BoundedTransport", lambda: BoundedTransport(verify=NO_AUTHORITIES)
+    )
     monkeypatch.setattr(
         anthropic, "DefaultHttpxClient", lambda **given: real(**given, verify=NO_AUTHORITIES)
     )
@@ -37,9 +39,7 @@ def model_api(monkeypatch: pytest.MonkeyPatch) -> Iterator[MessagesApi]:
         monkeypatch.setenv("ANTHROPIC_API_KEY", KEY_OF_TESTS)
         monkeypatch.setenv("ANTHROPIC_BASE_URL", api.url)
         yield api
-        if claude_module.claude.cache_info().currsize:
-            claude_module.claude(KEY_OF_TESTS).close()
-        claude_module.claude.cache_clear()
+        claude_module.forget_clients()
 
 
 def answer(recommendation: str = "support", **given: Any) -> dict[str, Any]:

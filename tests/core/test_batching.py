@@ -184,3 +184,18 @@ def test_who_does_not_fit_into_the_budget_is_told_so(house, api, backlog):
         house.perform("advisory.consult")
     assert set(sources(house, backlog)) == {"model", "fallback"}
     assert house.one("SELECT sum(tokens) FROM consultations") <= 20_000
+
+
+def test_an_answer_to_another_question_is_none(house, api):
+    """The terms change while the batch is under way."""
+    on_terms(house, batch_from=1, mode="council_of_calls")
+    proposal = house.open(**GOOD)
+    house.sweep()
+    house.perform("advisory.analyse")
+    house.perform("advisory.batch")
+    on_terms(house, batch_from=1, mode="single")
+    look(house)
+    assert sources(house, [proposal]) == ["rules"]
+    house.perform("advisory.consult")
+    assert sources(house, [proposal]) == ["model"]
+    assert asked(api, PATH) == 2

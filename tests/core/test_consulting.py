@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import socket
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import httpx2
@@ -14,6 +19,7 @@ from forge_core.advisory.analysis import Recommendation
 from forge_core.advisory.consulting import asking, consult, turns
 from forge_core.advisory.consulting import claude as claude_module
 from forge_core.advisory.consulting.prompt import Perspective, Reading
+from forge_core.advisory.consulting.transport import BoundedTransport
 from forge_core.advisory.terms import KEY
 from forge_core.database import transaction
 from tests.advice import messages_api as wire
@@ -30,7 +36,9 @@ from tests.advice.asking import (
     wants_council,
 )
 from tests.advice.messages_api import Behaviour, MessagesApi
+from tests.advice.test_messages_api import NO_AUTHORITIES
 from tests.core.factories import House
+from tests.support import until
 
 GOOD = {
     "type": "configuration",
@@ -137,6 +145,7 @@ def test_turned_off_nobody_is_asked(house, api):
     assert api.requests == []
 
 
+PACKED = gzip.compress(b" " * 9_000_000)
 DULL = json.dumps(answer())
 BAD: dict[str, tuple[Behaviour, str]] = {
     **{f"status {status}": (wire.fails(status), code) for status, code in (
@@ -167,6 +176,17 @@ BAD: dict[str, tuple[Behaviour, str]] = {
     "numbers out of range": (advises(confidence=7), "ANSWER_INVALID"),
     "not a number": (wire.says(DULL.replace("0.8", "NaN")), "ANSWER_INVALID"),
     "an unknown recommendation": (advises("I do not recommend support"), "ANSWER_INVALID"),
+    "more tokens than there are": (
+        wire.says(DULL, stop_reason="refusal", usage={"input_tokens": 10**19, "output_tokens": 1}),
+        "MODEL_REFUSED",
+    ),
+    "an odd charset": (
+        wire.always(wire.Answer(b"x", 500, "text/plain; charset=hex")), "NOT_A_MESSAGE"
+    ),
+    "a packed answer": (
+        wire.always(wire.Answer(PACKED, headers={"content-encoding": "gzip"})),
+        "NOT_A_MESSAGE",
+    ),
     "a list": (wire.says("[]"), "ANSWER_INVALID"),
     "a thousand lists": (wire.says("[" * 1_000), "ANSWER_INVALID"),
 }  # fmt: skip
@@ -217,6 +237,29 @@ def test_an_answer_that_never_ends_is_ended(house, api, monkeypatch, slow):
         hurry(house)
         house.perform("advisory.consult")
     assert newest(house, proposal)["analysis"]["error"].startswith("TIMED_OUT")
+
+
+def test_headers_that_drip_are_ended_too() -> None:
+    over = threading.Event()
+
+    def drip(server: socket.socket) -> None:
+        connection, _ = server.accept()
+        with connection, suppress(OSError):
+            connection.sendall(b"HTTP/1.1 200 OK\r\n")
+            while not over.wait(0.05):
+                connection.sendall(b"x: y\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        dripping = threading.Thread(target=drip, args=(server,))
+        dripping.start()
+        transport = BoundedTransport(NO_AUTHORITIES)
+        with httpx2.Client(transport=transport, timeout=0.5) as client:
+            began = time.monotonic()
+            with pytest.raises(httpx2.ReadTimeout):
+                client.post(f"http://127.0.0.1:{server.getsockname()[1]}/")
+            assert time.monotonic() - began < 30
+        over.set()
+        dripping.join()
 
 
 def test_the_outcome_is_that_of_a_house_without_a_model(house, api, monkeypatch):
@@ -397,6 +440,41 @@ def test_of_the_same_input_the_answer_is_given_again_until_it_is_erased(house, a
     assert len(api.requests) == 2 * asked
 
 
+def test_of_another_hidden_text_the_answer_is_another(house, api):
+    on_terms(house, at_once=1)
+    hidden = GOOD["description"].replace("was", "\u202ewas\u202c")
+    consulted(house, house.open(**GOOD))
+    asked = len(api.requests)
+    advice = consulted(house, house.open(**{**GOOD, "description": hidden}))
+    assert len(api.requests) > asked
+    assert [one["kind"] for one in advice["analysis"]["signals"]] == ["bidi controls"]
+
+
+def test_one_that_is_asked_about_for_long_keeps_nobody_waiting(house, api, monkeypatch):
+    monkeypatch.setattr("forge_core.jobs.perform.OUTSIDE_SECONDS", 0.1)
+    monkeypatch.setattr("forge_core.jobs.perform.OUTSIDE_LOOK", 0.05)
+    release = threading.Event()
+
+    def one_is_slow(body):
+        if "Slow" in json.dumps(document(body)):
+            release.wait(60)
+        return advises()(body)
+
+    api.plays(one_is_slow)
+    house.open(**{**GOOD, "title": "Slow"})
+    house.sweep()
+    house.perform("advisory.analyse")
+    asking = threading.Thread(target=house.perform, args=("advisory.consult",))
+    asking.start()
+    until(lambda: api.at_once == 1)
+    quick = house.open(**{**GOOD, "title": "Quick"})
+    house.sweep()
+    house.perform("advisory.analyse")
+    until(lambda: newest(house, quick)["source"] == "model")
+    release.set()
+    asking.join()
+
+
 @pytest.mark.usefixtures("api")
 def test_a_budget_that_is_used_up_is_a_reason(house):
     on_terms(house, tokens_a_day=25_000)
@@ -420,7 +498,8 @@ def test_no_more_are_asked_at_once_than_is_set(house, api):
     for number in range(8):
         house.open(**{**GOOD, "title": f"Number {number}"})
     house.sweep()
-    house.perform("advisory.analyse")
+    while house.perform("advisory.analyse").full:
+        pass
     for _ in range(20):
         hurry(house)
         house.perform("advisory.consult")
@@ -444,6 +523,32 @@ def test_after_failures_in_a_row_nobody_is_asked_for_a_while(house, api):
         cursor.execute("UPDATE consultations SET ended_at = ended_at - INTERVAL '31 seconds'")
     api.plays(advises())
     assert consulted(house, house.open(**{**GOOD, "title": "After"}))["source"] == "model"
+
+
+def test_who_waits_for_anothers_trial_is_not_refused_for_it(house, api):
+    proposals = [house.open(**{**GOOD, "title": f"Number {n}"}) for n in range(3)]
+    house.sweep()
+    house.perform("advisory.analyse")
+    with house.superuser() as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO consultations (proposal_id, model, started_at, until, tokens, ended_at,"
+            " outage) SELECT 'p', 'm', now(), now(), 0, now() - INTERVAL '31 seconds', true"
+            " FROM generate_series(1, 5)"
+        )
+        cursor.execute(
+            "INSERT INTO consultations (proposal_id, model, started_at, until, tokens)"
+            " VALUES ('p', 'm', now(), now() + INTERVAL '1 hour', 0)"
+        )
+    for _ in range(10):
+        hurry(house)
+        house.perform("advisory.consult")
+    assert api.requests == []
+    with house.superuser() as connection, connection.cursor() as cursor:
+        cursor.execute("UPDATE consultations SET ended_at = now(), outage = false")
+    for _ in range(3):
+        hurry(house)
+        house.perform("advisory.consult")
+    assert {newest(house, one)["source"] for one in proposals} == {"model"}
 
 
 def test_a_worker_that_was_slower_than_its_lease_changes_nothing(house, api):

@@ -226,6 +226,20 @@ def test_one_job_that_raises_in_a_batch_keeps_no_other_from_its_end(house, break
     assert [row[:2] for row in jobs(house)] == [("a", "done"), ("b", "pending"), ("c", "done")]
 
 
+def test_one_job_that_looks_like_an_outage_takes_no_other_with_it(house):
+    """Who failed together is tried alone before it is given up."""
+
+    def decide(session: Session, job: Job) -> Outcome:
+        return break_with("25P03")(session, job) if job.key == "b" else Outcome.done()
+
+    add(house, "a", "b", "c")
+    for _ in range(10):
+        perform(house.app, kind_of(decide))
+        due_now(house)
+
+    assert [row[:2] for row in jobs(house)] == [("a", "done"), ("b", "dead"), ("c", "done")]
+
+
 def test_an_error_that_is_no_outage_is_dead_after_three_attempts(house):
     add(house, "a")
     for _ in range(5):

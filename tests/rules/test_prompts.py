@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 from forge_core.advisory.analysis import Analysis, Recommendation, Severity, Source, Usage
 from forge_core.advisory.constitution import PACKAGED, Principle
 from forge_core.advisory.consulting.answer import Answer, Quotes, read_answers, schema_for
-from forge_core.advisory.consulting.council import CAUTION, analysis_of
+from forge_core.advisory.consulting.asking import _tokens_most
+from forge_core.advisory.consulting.council import CAUTION, analysis_of, kept_of
 from forge_core.advisory.consulting.prompt import (
     TASK,
     Ask,
@@ -26,6 +28,7 @@ from forge_core.advisory.consulting.prompt import (
 from forge_core.advisory.consulting.reply import NoAnswer
 from forge_core.advisory.consulting.turns import OUTAGES, PAUSE, paused
 from forge_core.advisory.matter import Matter
+from forge_core.advisory.plain_text import visible
 from forge_core.advisory.rules import analyse
 from forge_core.clock import parse_moment
 from tests.advice.asking import answer, risk
@@ -120,6 +123,66 @@ def test_a_recommendation_is_a_member_of_the_enumeration(said: object) -> None:
 def test_orders_in_an_answer_are_noticed(leak: str) -> None:
     with pytest.raises(NoAnswer, match="PROMPT_LEAKED"):
         read_answers(json.dumps(answer(summary=leak)), Ask(Reading.WHOLE), PROMPT)
+
+
+@pytest.mark.parametrize(
+    "leak",
+    [
+        "".join(f"\\u00{ord(one):02x}" for one in NONCES["canary"]),
+        TASK[100:200].upper(),
+        TASK[100:200].replace(" ", "\\n"),
+    ],
+)
+def test_orders_in_disguise_are_noticed(leak: str) -> None:
+    said = json.dumps(answer(summary="LEAK")).replace("LEAK", leak)
+    with pytest.raises(NoAnswer, match="PROMPT_LEAKED"):
+        read_answers(said, Ask(Reading.WHOLE), PROMPT)
+
+
+def test_orders_that_a_proposal_quotes_may_be_quoted() -> None:
+    quoting = replace(PLAIN, description=f"It says: {TASK[100:300]}")
+    prompt = prompt_of(Ask(Reading.WHOLE), quoting, PACKAGED, **NONCES)
+    said = json.dumps(answer(risks=[risk("It copies.", TASK[120:280])]))
+    assert read_answers(said, Ask(Reading.WHOLE), prompt)
+
+
+def test_a_critical_finding_is_not_lost_to_a_milder_word() -> None:
+    mild, grave = (answer(risks=[risk("It drains.", severity=one)]) for one in ("low", "critical"))
+    analysis = summed_up(
+        {"whole": Answer.model_validate(mild)}, {Reading.PAYLOAD: Answer.model_validate(grave)}
+    )
+    assert [one.explanation for one in analysis.critical] == ["It drains."]
+
+
+def test_what_rules_found_is_not_pushed_out() -> None:
+    many = answer(risks=[risk(f"Number {n}.", severity="critical") for n in range(20)])
+    hidden = replace(PLAIN, description="A te\u200bxt about bees.")
+    rules = analyse(hidden, PACKAGED)
+    said = {f"m{n}": Answer.model_validate({**many, "summary": str(n)}) for n in range(3)}
+    for number, one in enumerate(said.values()):
+        for point in one.risks:
+            object.__setattr__(point, "explanation", f"{point.explanation} {number}")
+    analysis = analysis_of(hidden, rules, said, {}, mark=None, model="m", usage=Usage(calls=1))
+    assert {one.code for one in kept_of(rules)} <= {one.code for one in analysis.risks}
+    assert kept_of(rules)
+
+
+def test_what_differs_is_not_shown_as_one() -> None:
+    odd = replace(PLAIN, actions=({"limit": 1, "lim\u200bit": 2},))
+    assert document(odd, Reading.WHOLE)["payload"] == [{"limit": 1, "limit'": 2}]
+
+
+def test_a_letter_with_thousands_of_marks_is_read_in_time() -> None:
+    heavy = "a" + "\u0316\u0301" * 5_000
+    assert len(visible(heavy)) <= 9
+    assert visible("e\u0301\u0323 \u0e01\u0e34\u0e48") == "e\u0301\u0323 \u0e01\u0e34\u0e48"
+    matter = replace(PLAIN, description=f'%41%41%41 \\" {heavy}')
+    assert analyse(matter, PACKAGED).is_advisory
+
+
+@given(text=st.text())
+def test_a_token_is_never_worth_more_than_is_kept_for_it(text: str) -> None:
+    assert _tokens_most(text) * 2 >= len(text.encode("utf-8", "replace"))
 
 
 @given(matter=MATTERS, data=st.data())
@@ -227,6 +290,10 @@ assert NOW is not None
 def test_after_outages_in_a_row_nobody_is_asked_then_one(failed, ago, under_way, closed) -> None:
     last = [(NOW - ago, one) for one in failed]
     assert (paused(last, NOW, under_way) is not None) == closed
+
+
+def test_a_clock_that_was_set_back_closes_for_no_longer() -> None:
+    assert paused([(NOW + PAUSE * 100, True)] * OUTAGES, NOW, 0) == PAUSE
 
 
 def test_a_prompt_is_told_apart_by_its_nonces() -> None:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from forge_core.advisory.analysis import QUOTE_MOST, Point, Recommendation, Score, Severity
 from forge_core.advisory.constitution import Principle
-from forge_core.advisory.consulting.prompt import TASK, Ask, Perspective, Prompt
+from forge_core.advisory.consulting.prompt import TASK, Ask, Perspective, Prompt, strings_in
 from forge_core.advisory.consulting.reply import NoAnswer
 from forge_core.advisory.matter import Matter
 from forge_core.advisory.plain_text import visible
@@ -77,20 +77,21 @@ def schema_for(ask: Ask) -> dict[str, Any]:
 
 def read_answers(text: str, ask: Ask, prompt: Prompt) -> dict[str, Answer]:
     """By who gave it: a perspective, or the reading. ``NoAnswer`` when it is none."""
-    if _leaks(text, prompt):
-        raise NoAnswer("PROMPT_LEAKED", "the answer repeats what it was told to keep")
     try:
-        if len(ask.members) < 2:
-            name = ask.members[0].value if ask.members else ask.reading.value
-            return {name: Answer.model_validate_json(text)}
-        council = OfCouncil.model_validate_json(text)
+        read: Answer | OfCouncil = (
+            OfCouncil if len(ask.members) > 1 else Answer
+        ).model_validate_json(text)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         # Of the path only what is our own: the names of unknown fields would be the model's words.
         raise NoAnswer("ANSWER_INVALID", f"not in the form asked for: {first['type']}") from None
     except (RecursionError, ValueError) as error:
         raise NoAnswer("ANSWER_INVALID", f"no JSON: {type(error).__name__}") from None
-    by_member = {one.perspective: one for one in council.opinions}
+    if _leaks(strings_in(read.model_dump(mode="json")), prompt):
+        raise NoAnswer("PROMPT_LEAKED", "the answer repeats what it was told to keep")
+    if isinstance(read, Answer):
+        return {ask.members[0].value if ask.members else ask.reading.value: read}
+    by_member = {one.perspective: one for one in read.opinions}
     if set(by_member) != set(ask.members):
         raise NoAnswer("ANSWER_INVALID", "not every member of the council has answered")
     return {member.value: by_member[member] for member in ask.members}
@@ -100,7 +101,7 @@ class Quotes:
     """The proposal's own words, to hold quotes against."""
 
     def __init__(self, matter: Matter) -> None:
-        said = [*matter.texts.values(), *_strings(matter.actions)]
+        said = [*matter.texts.values(), *strings_in(matter.actions)]
         said += [one.title for one in matter.precedents]
         self._said = [_folded(one) for one in said]
         self.dropped = 0
@@ -139,28 +140,20 @@ def scores_of(answered: Sequence[AnsweredScore]) -> list[Score]:
     ]
 
 
-def _leaks(text: str, prompt: Prompt) -> bool:
-    if prompt.canary in text:
+def _leaks(said: Sequence[str], prompt: Prompt) -> bool:
+    """Whether it says what only its orders say: a proposal may quote them, and be quoted."""
+    theirs = _folded("\n".join(said)).casefold()
+    if prompt.canary in theirs:
         return True
-    ours, theirs = _folded(f"{TASK}{prompt.own}"), _folded(text)
-    return any(
-        ours[at : at + LEAKED_MOST] in theirs
-        for at in range(0, len(ours) - LEAKED_MOST, LEAKED_MOST // 4)
+    ours, known = (_folded(one).casefold() for one in (f"{TASK}{prompt.own}", prompt.said))
+    windows = (
+        ours[at : at + LEAKED_MOST] for at in range(0, len(ours) - LEAKED_MOST, LEAKED_MOST // 4)
     )
+    return any(window in theirs and window not in known for window in windows)
 
 
 def _folded(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", visible(text)).split())
-
-
-def _strings(value: Any) -> list[str]:
-    if isinstance(value, str):
-        return [value]
-    if isinstance(value, Mapping):
-        return [text for one in value.values() for text in _strings(one)]
-    if isinstance(value, list | tuple):
-        return [text for one in value for text in _strings(one)]
-    return []
 
 
 def _enforceable(schema: Any, definitions: Mapping[str, Any]) -> Any:

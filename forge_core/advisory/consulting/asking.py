@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import time
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from forge_core.advisory.analysis import Analysis, Usage
 from forge_core.advisory.constitution import Constitution
 from forge_core.advisory.consulting.answer import Answer, read_answers, schema_for
-from forge_core.advisory.consulting.council import analysis_of
+from forge_core.advisory.consulting.council import analysis_of, kept_of
 from forge_core.advisory.consulting.prompt import (
     Ask,
     Perspective,
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
 TALKS: Final = LASTS - timedelta(seconds=30)
 """All calls about one proposal, so that the answer comes within the lease."""
 _LEAST_SECONDS: Final = 5
-_LETTERS_A_TOKEN: Final = 3
-"""Fewer than there are in any language that is usual: an estimate that is too high."""
 
 
 class Secrets(NamedTuple):
@@ -75,6 +74,7 @@ class Brief:
             self.constitution,
             model=self.terms.model,
             effort=self.terms.effort.value,
+            beside=(*kept_of(self.rules), *self.rules.signals, *self.rules.precedents),
         )
 
     def prompt(self, ask: Ask, known: Secrets | None = None) -> Prompt:
@@ -85,8 +85,9 @@ class Brief:
     def may_cost(self, ask: Ask) -> int:
         """The most tokens that a call may take."""
         prompt = self.prompt(ask)
-        letters = len(prompt.fixed) + len(prompt.own) + len(prompt.user)
-        return letters // _LETTERS_A_TOKEN + self.terms.answer_tokens
+        schema = json.dumps(schema_for(ask))
+        said = (prompt.fixed, prompt.own, prompt.user, schema)
+        return sum(map(_tokens_most, said)) + self.terms.answer_tokens
 
     @property
     def may_cost_all(self) -> int:
@@ -171,6 +172,12 @@ def ask_all(client: Claude, brief: Brief) -> Consulted:
         if replies.failed:
             break
     return replies.consulted()
+
+
+def _tokens_most(text: str) -> int:
+    """More than it takes: two plain letters a token, and each byte of any other a token."""
+    plain = sum(map(str.isascii, text))
+    return (plain + 1) // 2 + len(text.encode()) - plain
 
 
 def _sum(usages: Sequence[Usage]) -> Usage:

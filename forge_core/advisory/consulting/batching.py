@@ -22,6 +22,7 @@ from forge_core.advisory.constitution import constitution_in_force
 from forge_core.advisory.consulting.answer import schema_for
 from forge_core.advisory.consulting.asking import Brief, Consulted, Replies, Secrets
 from forge_core.advisory.consulting.consult import conclude, next_number
+from forge_core.advisory.consulting.prompt import Ask
 from forge_core.advisory.consulting.reply import NoAnswer, Reply
 from forge_core.advisory.consulting.turns import BATCH_LASTS, settle, take_turn_in_batch
 from forge_core.advisory.reading import read_matters
@@ -67,7 +68,7 @@ _LOOK = text("""
 """)
 _END = text("DELETE FROM advice_batches WHERE job = :job")
 _TURNS = text("""
-    SELECT id, proposal_id, model, tokens FROM consultations
+    SELECT id, proposal_id, model, tokens, input FROM consultations
     WHERE batch = :job AND ended_at IS NULL ORDER BY id
 """)
 
@@ -118,13 +119,13 @@ def act(prepared: Prepared) -> Acted:
             return claude(key).collect(prepared.service_id)
         return claude(key).send(
             {
-                _name(turn, number): (
+                _name(turn, ask): (
                     brief.prompt(ask, prepared.secrets),
                     schema_for(ask),
                     brief.terms,
                 )
                 for turn, brief in prepared.briefs.items()
-                for number, ask in enumerate(brief.asked)
+                for ask in brief.asked
             }
         )
     except NoAnswer as failure:
@@ -157,7 +158,9 @@ def _gather(session: Session, job: Job, catalogue: Catalogue) -> Prepared | Outc
     briefs: dict[int, Brief] = {}
     alone: list[str] = []
     for brief in _briefs(session, ids, terms, catalogue):
-        turn = take_turn_in_batch(session, brief.matter.id, terms, brief.may_cost_all, job.id)
+        turn = take_turn_in_batch(
+            session, brief.matter.id, terms, brief.may_cost_all, job.id, brief.input
+        )
         if turn is None:
             alone.append(brief.matter.id)
         else:
@@ -194,7 +197,7 @@ def _write_down(
             alone.append(id_)
             continue
         if number is not None:
-            conclude(session, number, brief, consulted)
+            conclude(session, number, brief, consulted, hashed=turns[id_].input)
         answered.append(id_)
     session.execute(_DONE, {"kind": CONSULT, "keys": [f"consult:{id_}" for id_ in answered]})
     _free(session, alone)
@@ -205,8 +208,8 @@ def _write_down(
 def _consulted(brief: Brief, turn: int, known: Secrets, replies: Mapping[str, Reply]) -> Consulted:
     taken = Replies(brief)
     missing = Reply(None, NoAnswer("NOT_DONE", "the batch has no answer for it"), Usage())
-    for number, ask in enumerate(brief.asked):
-        taken.take(ask, brief.prompt(ask, known), replies.get(_name(turn, number), missing))
+    for ask in brief.asked:
+        taken.take(ask, brief.prompt(ask, known), replies.get(_name(turn, ask), missing))
     return taken.consulted()
 
 
@@ -229,5 +232,7 @@ def _free(session: Session, proposals: Sequence[str]) -> None:
         wake(session, CONSULT)
 
 
-def _name(turn: int, number: int) -> str:
-    return f"{turn}-{number}"
+def _name(turn: int, ask: Ask) -> str:
+    """Says what was asked: terms may change until the answer comes. At most 64 characters."""
+    members = "-".join(one.value[:4] for one in ask.members)
+    return f"{turn}-{ask.reading.value}-{members}".rstrip("-")

@@ -8,11 +8,11 @@ are followed, with the key.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
-from functools import lru_cache
 from typing import Any, Final
 
 import anthropic
@@ -23,20 +23,17 @@ from anthropic.types.messages import MessageBatch
 from forge_core.advisory.analysis import Usage
 from forge_core.advisory.consulting.prompt import Prompt
 from forge_core.advisory.consulting.reply import NoAnswer, Reply
+from forge_core.advisory.consulting.transport import BoundedTransport
 from forge_core.advisory.terms import Terms
 
-ANSWER_MOST: Final = 1_000_000
-"""Bytes of an answer."""
-RESULTS_MOST: Final = 100_000_000
-"""Bytes of what comes of a batch."""
 _CONNECT_SECONDS: Final = 5.0
 _BATCH_SECONDS: Final = 60.0
 _STATUSES: Final = {401: "KEY_REFUSED", 402: "KEY_REFUSED", 403: "KEY_REFUSED", 404: "NO_MODEL",
                     413: "TOO_LARGE", 429: "RATE_LIMITED"}  # fmt: skip
 _PASSING: Final = frozenset({408, 409, 429})
 _OWN_FAULT: Final = frozenset({400, 413, 422})
-# What the SDK raises beside its own errors when a body is no JSON, no UTF-8 or too deep.
-_UNREADABLE: Final = (ValueError, RecursionError, httpx2.HTTPError, httpx2.InvalidURL)
+_TOKENS_MOST: Final = 100_000_000
+"""Of one call; who says more says nothing."""
 
 
 Request = tuple[Prompt, dict[str, Any], Terms]
@@ -50,9 +47,10 @@ class Claude:
         self._client = anthropic.Anthropic(
             api_key=key,
             base_url=base_url,
+            default_headers={"accept-encoding": "identity"},
             max_retries=0,  # the job tries again, and never waits as long as it is told to
             http_client=anthropic.DefaultHttpxClient(
-                transport=_Bounded(), follow_redirects=False, trust_env=False
+                transport=BoundedTransport(), follow_redirects=False, trust_env=False
             ),
         )
 
@@ -99,10 +97,23 @@ class Claude:
             return {one.custom_id: _result(one.result) for one in results}
 
 
-@lru_cache(maxsize=1)
+_made: dict[str, Claude] = {}
+_making = threading.Lock()
+
+
 def claude(key: str) -> Claude:
     """The one of this process; where the service is, the SDK reads from ANTHROPIC_BASE_URL."""
-    return Claude(key)
+    with _making:
+        if key not in _made:
+            forget_clients()
+            _made[key] = Claude(key)
+        return _made[key]
+
+
+def forget_clients() -> None:
+    """Whoever asks next makes a new one."""
+    while _made:
+        _made.popitem()[1].close()
 
 
 @contextmanager
@@ -112,7 +123,10 @@ def _failing() -> Iterator[None]:
         yield
     except anthropic.AnthropicError as error:
         raise _why(error) from error
-    except _UNREADABLE as error:
+    except NoAnswer:
+        raise
+    except Exception as error:
+        # Of a body that is no JSON, no UTF-8, too deep or oddly labelled the SDK raises anything.
         raise _not_a_message(type(error).__name__) from error
 
 
@@ -169,9 +183,11 @@ def _usage(message: Message, took: int) -> Usage | None:
 
     def tokens(name: str) -> int:
         number = getattr(told, name, None)
-        return number if isinstance(number, int) and number > 0 else 0
+        return number if type(number) is int and number > 0 else 0
 
-    if not tokens("input_tokens") and not tokens("output_tokens"):
+    kinds = ("input_tokens", "output_tokens", "cache_read_input_tokens",
+             "cache_creation_input_tokens")  # fmt: skip
+    if not 0 < sum(map(tokens, kinds)) <= _TOKENS_MOST:
         return None
     return Usage(
         calls=1,
@@ -199,7 +215,7 @@ def _why(error: anthropic.AnthropicError) -> NoAnswer:
             after=_wish(error.response.headers.get("retry-after")),
         )
     if isinstance(error.__cause__, httpx2.DecodingError):
-        return _not_a_message(str(error.__cause__))
+        return _not_a_message("packed or too long")
     if isinstance(error, anthropic.APIConnectionError):
         return NoAnswer(
             "UNREACHABLE", "the service is not reached", outage=True, again=True, paid=True
@@ -219,34 +235,3 @@ def _not_a_message(what: str) -> NoAnswer:
     return NoAnswer(
         "NOT_A_MESSAGE", f"not an answer of the API: {what}", outage=True, again=True, paid=True
     )
-
-
-class _Bounded(httpx2.HTTPTransport):
-    """Ends an answer at its deadline, however it drips, and one that is too long."""
-
-    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        deadline = time.monotonic() + request.extensions["timeout"]["read"]
-        response = super().handle_request(request)
-        most = RESULTS_MOST if request.url.path.endswith("/results") else ANSWER_MOST
-        response.stream = _BoundedStream(response.stream, deadline, most)  # type: ignore[arg-type]  # synchronous here
-        return response
-
-
-class _BoundedStream(httpx2.SyncByteStream):
-    def __init__(self, stream: httpx2.SyncByteStream, deadline: float, most: int) -> None:
-        self._stream = stream
-        self._deadline = deadline
-        self._most = most
-
-    def __iter__(self) -> Iterator[bytes]:
-        length = 0
-        for part in self._stream:
-            length += len(part)
-            if time.monotonic() > self._deadline:
-                raise httpx2.ReadTimeout("the answer takes too long as a whole")
-            if length > self._most:
-                raise httpx2.DecodingError("the answer is too long")
-            yield part
-
-    def close(self) -> None:
-        self._stream.close()

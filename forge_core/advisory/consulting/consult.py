@@ -98,12 +98,19 @@ def apply(session: Session, job: Job, turn: Turn, consulted: Consulted) -> Outco
     return conclude(session, number, turn.brief, consulted)
 
 
-def conclude(session: Session, number: int, brief: Brief, consulted: Consulted) -> Outcome:
-    """Write down what was advised: the model's answer, or the rules' and why."""
+def conclude(
+    session: Session, number: int, brief: Brief, consulted: Consulted, *, hashed: str | None = None
+) -> Outcome:
+    """Write down what was advised: the model's answer, or the rules' and why.
+
+    ``hashed`` is of what was asked, where that is not what would be asked now.
+    """
     if consulted.analysis is None:
         failure = consulted.failure or NoAnswer("NOT_A_MESSAGE", "no answer")
         return _fall_back(session, number, brief, failure, consulted.usage)
-    give(session, {brief.matter.id: consulted.analysis}, number=number, hashed=brief.input)
+    give(
+        session, {brief.matter.id: consulted.analysis}, number=number, hashed=hashed or brief.input
+    )
     return Outcome.done(source=consulted.analysis.source.value)
 
 

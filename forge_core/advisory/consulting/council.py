@@ -64,7 +64,6 @@ def analysis_of(
         risks += quotes.points(seen, mark if reading is Reading.MARKED else None)
     benefits = [p for answer in answers.values() for p in quotes.points(answer.benefits)]
     wishes = [wish for answer in answers.values() for wish in answer.modifications]
-    rules_say = [risk for risk in rules.risks if risk.severity.rank >= Severity.HIGH.rank]
     return Analysis(
         source=Source.MODEL if len(answers) == 1 else Source.COUNCIL,
         analyser=model if len(answers) == 1 else f"{model}, {len(answers)} members",
@@ -73,7 +72,7 @@ def analysis_of(
         confidence=round(median(one.confidence for one in agreeing), 2),
         summary=_sentence(found[0].explanation) if found else agreeing[0].summary,
         scores=_scores(list(answers.values())),
-        risks=_weightiest([*found, *rules_say, *risks]),
+        risks=_weightiest([*found, *kept_of(rules)], risks),
         benefits=_once(benefits)[:POINTS_MOST],
         modifications=list(dict.fromkeys(wishes))[:POINTS_MOST],
         precedents=list(rules.precedents),
@@ -89,6 +88,11 @@ def analysis_of(
         usage=usage,
         dropped_quotes=quotes.dropped,
     )
+
+
+def kept_of(rules: Analysis) -> list[Point]:
+    """What rules find that stays in any advice."""
+    return [risk for risk in rules.risks if risk.severity.rank >= Severity.HIGH.rank]
 
 
 def fallback(rules: Analysis, why: str, usage: Usage) -> Analysis:
@@ -134,13 +138,20 @@ def _scores(answers: Sequence[Answer]) -> list[Score]:
     return found
 
 
-def _weightiest(risks: Sequence[Point]) -> list[Point]:
-    return sorted(_once(risks), key=lambda risk: -risk.severity.rank)[:POINTS_MOST]
+def _weightiest(ours: Sequence[Point], theirs: Sequence[Point]) -> list[Point]:
+    """Ours all of them, and of theirs what weighs most; in that order within a severity."""
+    kept = _once([*ours, *theirs])
+    own = [one for one in kept if one in ours][:POINTS_MOST]
+    others = [one for one in kept if one not in ours][: POINTS_MOST - len(own)]
+    return sorted([*own, *others], key=lambda risk: -risk.severity.rank)
 
 
 def _once(points: Sequence[Point]) -> list[Point]:
-    by_words = {(point.principle, point.explanation.casefold()): point for point in points[::-1]}
-    return list(by_words.values())[::-1]
+    """Weightiest first; of the same words the weightiest alone."""
+    found: dict[tuple[Principle, str], Point] = {}
+    for point in sorted(points, key=lambda one: -one.severity.rank):
+        found.setdefault((point.principle, point.explanation.casefold()), point)
+    return list(found.values())
 
 
 def _opinion(of: str, answer: Answer) -> Opinion:

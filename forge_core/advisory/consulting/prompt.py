@@ -15,6 +15,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, Final
 
+from pydantic import BaseModel
+
 from forge_core.advisory.constitution import Constitution
 from forge_core.advisory.injection import signals, speaks_to_adviser
 from forge_core.advisory.matter import Change, Matter
@@ -112,6 +114,8 @@ class Prompt:
     user: str
     canary: str
     mark: str | None
+    said: str
+    """All that the document says."""
 
 
 def asks(matter: Matter, *, members: Sequence[Perspective], together: bool) -> list[Ask]:
@@ -144,9 +148,10 @@ def prompt_of(
     elif ask.members:
         own.append(_ALL.format(views=" ".join(f"{one.value}: {VIEWS[one]}" for one in ask.members)))
     fixed = f"{TASK}\n<constitution>\n{constitution.text}</constitution>"
-    shown = _escaped(document(matter, ask.reading, mark))
+    told = document(matter, ask.reading, mark)
+    shown = _escaped(told)
     user = f'<document number="{nonce}">\n{shown}\n</document number="{nonce}">'
-    return Prompt(fixed, "\n\n".join(own), user, canary, mark)
+    return Prompt(fixed, "\n\n".join(own), user, canary, mark, "\n".join(strings_in(told)))
 
 
 def document(matter: Matter, reading: Reading, mark: str | None = None) -> dict[str, Any]:
@@ -209,16 +214,42 @@ def _each(value: Any, said: Callable[[str], str]) -> Any:
     if isinstance(value, str):
         return said(value)
     if isinstance(value, Mapping):
-        return {said(str(key)): _each(one, said) for key, one in value.items()}
+        told: dict[str, Any] = {}
+        for key, one in value.items():
+            name = said(str(key))
+            while name in told:  # what differs stays so, however alike it looks
+                name += "'"
+            told[name] = _each(one, said)
+        return told
     if isinstance(value, list | tuple):
         return [_each(one, said) for one in value]
     return value
 
 
+def strings_in(value: Any) -> list[str]:
+    """Every text in a JSON value, the names of fields left out."""
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, Mapping):
+        return [text for one in value.values() for text in strings_in(one)]
+    if isinstance(value, list | tuple):
+        return [text for one in value for text in strings_in(one)]
+    return []
+
+
 def input_hash(
-    asked: Sequence[Ask], matter: Matter, constitution: Constitution, *, model: str, effort: str
+    asked: Sequence[Ask],
+    matter: Matter,
+    constitution: Constitution,
+    *,
+    model: str,
+    effort: str,
+    beside: Sequence[BaseModel],
 ) -> str:
-    """What an answer depends on, and nothing random: of the same hash the answer is the same."""
+    """What an advice depends on, and nothing random: of the same hash the advice is the same.
+
+    ``beside`` is what it holds that no model was shown.
+    """
     given = {
         "prompt": VERSION,
         "constitution": [constitution.version, constitution.text],
@@ -226,6 +257,7 @@ def input_hash(
         "effort": effort,
         "asks": [[ask.reading.value, *(one.value for one in ask.members)] for ask in asked],
         "document": document(matter, Reading.WHOLE),
+        "beside": [one.model_dump(mode="json") for one in beside],
     }
     return hashlib.sha256(_json(given).encode()).hexdigest()
 

@@ -48,12 +48,14 @@ _STATE = text("""
     )
 """)
 _LAST = text("""
-    SELECT ended_at, outage FROM consultations WHERE ended_at IS NOT NULL
+    SELECT ended_at, outage FROM consultations
+    WHERE ended_at <= clock_timestamp() AND batch IS NULL
     ORDER BY ended_at DESC LIMIT :most
 """)
 _TAKE = text("""
-    INSERT INTO consultations (proposal_id, model, started_at, until, tokens, batch)
-    VALUES (:proposal, :model, clock_timestamp(), clock_timestamp() + :lasts, :tokens, :batch)
+    INSERT INTO consultations (proposal_id, model, started_at, until, tokens, batch, input)
+    VALUES (:proposal, :model, clock_timestamp(), clock_timestamp() + :lasts, :tokens, :batch,
+        :input)
     RETURNING id
 """)
 _SETTLE = text("""
@@ -88,7 +90,9 @@ def take_turn(session: Session, proposal: str, terms: Terms, tokens: int) -> int
     now = state(session)
     pause = paused(latest(session, OUTAGES), now.now, now.under_way)
     if pause is not None:
-        return Full(pause, "CIRCUIT_OPEN", f"the service failed {OUTAGES} times in a row", True)
+        # One that waits for another's trial has not been refused yet.
+        message = f"the service failed {OUTAGES} times in a row"
+        return Full(pause, "CIRCUIT_OPEN", message, outage=not now.under_way)
     if now.under_way >= terms.at_once:
         return Full(timedelta(seconds=2), "NO_TURN", f"{terms.at_once} are asked at once")
     left = terms.tokens_a_day - now.spent
@@ -100,17 +104,17 @@ def take_turn(session: Session, proposal: str, terms: Terms, tokens: int) -> int
             f"{terms.tokens_a_day:,} tokens a day are allowed, {now.spent:,} are used, and this "
             f"may take {tokens:,}",
         )
-    return _take(session, proposal, terms, tokens, LASTS, None)
+    return _take(session, proposal, terms, tokens, LASTS, (None, None))
 
 
 def take_turn_in_batch(
-    session: Session, proposal: str, terms: Terms, tokens: int, batch: int
+    session: Session, proposal: str, terms: Terms, tokens: int, batch: int, input_: str
 ) -> int | None:
     """The same in a batch, which is one request however many are in it; None without a budget."""
     lock_name(session, LOCK)
     if tokens > terms.tokens_a_day - state(session).spent:
         return None
-    return _take(session, proposal, terms, tokens, BATCH_LASTS, batch)
+    return _take(session, proposal, terms, tokens, BATCH_LASTS, (batch, input_))
 
 
 def _take(
@@ -119,14 +123,15 @@ def _take(
     terms: Terms,
     tokens: int,
     lasts: timedelta,
-    batch: int | None,
+    of: tuple[int, str] | tuple[None, None],
 ) -> int:
     given = {
         "proposal": proposal,
         "model": terms.model,
         "lasts": lasts,
         "tokens": tokens,
-        "batch": batch,
+        "batch": of[0],
+        "input": of[1],
     }
     return int(session.execute(_TAKE, given).scalar_one())
 
@@ -147,7 +152,7 @@ def paused(
     """How long nobody is asked. ``last`` are the latest ends, newest first, and what failed."""
     if len(last) < OUTAGES or not all(outage for _, outage in last[:OUTAGES]):
         return None
-    left = last[0][0] + PAUSE - now
+    left = min(last[0][0] + PAUSE - now, PAUSE)  # a clock may have been set back
     if left > timedelta(0):
         return left
     return PAUSE / 10 if under_way else None

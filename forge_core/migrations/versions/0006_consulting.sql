@@ -19,6 +19,7 @@ CREATE TABLE consultations (
     failure TEXT,
     outage BOOLEAN,
     batch BIGINT,
+    input TEXT,
     CONSTRAINT consultations_pkey PRIMARY KEY (id),
     CONSTRAINT consultations_tokens_check CHECK (tokens >= 0),
     CONSTRAINT consultations_ended_check CHECK ((ended_at IS NULL) = (outage IS NULL))
