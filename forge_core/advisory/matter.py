@@ -78,7 +78,8 @@ class Matter:
 
     ``actions`` is the payload as proposed; ``changes`` what it would do now, none where it could
     not be executed (``problem`` says why). ``treasury`` is the balance. ``providers`` has, by
-    capability, the overlays that provide it. ``keys`` are all registered keys.
+    capability, the overlays that provide it, ``holders``, by role, the members who hold it.
+    ``keys`` are all registered keys.
     """
 
     id: str
@@ -97,6 +98,7 @@ class Matter:
     precedents: tuple[Precedent, ...] = ()
     treasury: Fraction = Fraction(0)
     providers: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    holders: Mapping[str, frozenset[str]] = field(default_factory=dict)
     keys: frozenset[str] = frozenset()
 
     @property

@@ -58,6 +58,7 @@ _PROVIDERS = text("""
     FROM overlays, jsonb_array_elements_text(provides) AS capability
     WHERE status = 'ACTIVE' GROUP BY capability
 """)
+_HOLDERS = text("SELECT role, array_agg(member_id) AS members FROM member_roles GROUP BY role")
 
 
 def read_matters(session: Session, catalogue: Catalogue, ids: Sequence[str]) -> list[Matter]:
@@ -67,10 +68,19 @@ def read_matters(session: Session, catalogue: Catalogue, ids: Sequence[str]) -> 
         return []
     catalogue = with_extensions(session, catalogue)
     providers = {row.capability: frozenset(row.overlays) for row in run(session, _PROVIDERS)}
+    holders = {row.role: frozenset(row.members) for row in run(session, _HOLDERS)}
     treasury = balance(session, TREASURY)
     keys = frozenset(capability.key for capability in catalogue)
     return [
-        _matter(session, catalogue, row, providers=providers, treasury=treasury, keys=keys)
+        _matter(
+            session,
+            catalogue,
+            row,
+            providers=providers,
+            holders=holders,
+            treasury=treasury,
+            keys=keys,
+        )
         for row in rows
     ]
 

@@ -34,7 +34,7 @@ from forge_core.advisory.checks.benefits import benefits
 from forge_core.advisory.constitution import Constitution, Principle
 from forge_core.advisory.matter import Matter
 
-VERSION: Final = "rules-1"
+VERSION: Final = "rules-2"
 """Told with every analysis; another one whenever a check says something else."""
 
 CHECKS: Final[tuple[Callable[[Matter], Iterable[Point]], ...]] = (
@@ -92,6 +92,8 @@ _REMEDIES: Final = {
     "safeguards_at_once": "Propose one safeguard at a time.",
     "levels_skipped": "Raise trust one level at a time.",
     "lowered_without_cause": "State the cause.",
+    "falls_far": "Lower trust one level at a time.",
+    "last_of_role": "Name who takes over first.",
     "treasury_share": "Ask for less, or pay in parts against results.",
     "no_limits": "Give the overlay limits.",
     "huge_limits": "Ask for what the overlay needs.",

@@ -20,6 +20,7 @@ _TARGET: Final = re.compile(
     r"(\d{1,3}(?:[,'\u2019 ]\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?)(?![\d.]*\d)(\s*%| percent)?",
     re.IGNORECASE,
 )
+_POINTS: Final = re.compile(r"(?<![\d.,])\d{1,3}(?:\.\d{3})+(?![\d.]*\d)")
 _UP: Final = re.compile(
     r"\b(?:rais(?:e|es|ed|ing)|increas\w+|rais\w*|lift\w*|grow\w*|double\w*|triple\w*"
     r"|higher|more generous|erhöh\w*|augment\w*|aument\w*)\b", re.IGNORECASE,
@@ -56,13 +57,14 @@ def numbers_agree(matter: Matter) -> Iterator[Point]:
         numbers = change.numbers
         if numbers is None or len(matter.changes) > 1:
             continue
-        said = [*_all_numbers(matter.title), *_said(matter.prose)]
         wanted = _also(numbers[1])
+        prose = _pointed(matter.prose, wanted | _also(numbers[0]))
+        said = [*_all_numbers(prose.partition("\n")[0]), *_said(prose)]
         if said and not any(number in wanted for number, _ in said):
             number, quote = next(
                 ((n, q) for n, q in said if n not in _also(numbers[0])), (None, "")
             )
-            if number is not None and not _mentions(matter.prose, wanted):
+            if number is not None and not _mentions(prose, wanted):
                 yield _disagree(
                     f"the text speaks of {_plain(number)}, the payload sets {change.after}",
                     quote,
@@ -72,7 +74,8 @@ def numbers_agree(matter: Matter) -> Iterator[Point]:
         amount = number_of(action.get("amount"))
         if amount is None or len(matter.actions) > 1:
             continue
-        named = [number for number, _ in _all_numbers(matter.prose)]
+        prose = _pointed(matter.prose, frozenset({amount}))
+        named = [number for number, _ in _all_numbers(prose)]
         if named and amount not in named and max(named) >= 10:
             yield _disagree(f"the payload pays {action['amount']}, which the text never says", "")
 
@@ -150,7 +153,7 @@ def everybody_named(matter: Matter) -> Iterator[Point]:
 def every_change_told(matter: Matter) -> Iterator[Point]:
     """Several changes, of which the text tells some."""
     prose, changed = matter.prose.casefold(), _keys(matter)
-    untold = sorted(key for key in changed if not _speaks_of(key, prose))
+    untold = sorted(key for key in changed if not _tells(key, changed - {key}, prose))
     if len(changed) > 1 and untold:
         yield Point(
             principle=Principle.TRANSPARENCY,
@@ -162,6 +165,19 @@ def every_change_told(matter: Matter) -> Iterator[Point]:
 
 def _keys(matter: Matter) -> frozenset[str]:
     return frozenset(change.key for change in matter.changes if change.key is not None)
+
+
+def _pointed(prose: str, known: frozenset[Fraction]) -> str:
+    """With "1.100" as 1100 where that is one of the numbers it is about: half of Europe means it.
+
+    The title is its first line still.
+    """
+
+    def plain(found: re.Match[str]) -> str:
+        digits = found[0].replace(".", "")
+        return digits if Fraction(digits) in known else found[0]
+
+    return _POINTS.sub(plain, prose)
 
 
 def _said(prose: str) -> Iterator[tuple[Fraction, str]]:
@@ -198,8 +214,19 @@ def _plain(number: Fraction) -> str:
 
 def _speaks_of(key: str, prose: str) -> bool:
     """Whether a text speaks of a key: by its name, or by the words of it."""
-    parts = [part for part in re.split(r"[._]", key.casefold()) if len(part) > 2]
+    parts = _parts(key)
     return key.casefold() in prose or sum(part in prose for part in parts) * 2 > len(parts)
+
+
+def _tells(key: str, others: frozenset[str], prose: str) -> bool:
+    """Whether a text speaks of this key among others: by what none of them has in its name."""
+    common = {part for other in others for part in _parts(other)}
+    own = [part for part in _parts(key) if part not in common]
+    return _speaks_of(key, prose) and (not own or any(part in prose for part in own))
+
+
+def _parts(key: str) -> list[str]:
+    return [part for part in re.split(r"[._]", key.casefold()) if len(part) > 2]
 
 
 def _what(matter: Matter) -> str:

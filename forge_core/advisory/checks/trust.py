@@ -42,6 +42,14 @@ def levels(matter: Matter) -> Iterator[Point]:
                 + "s" * (steps > 2),
                 code="levels_skipped",
             )
+        if steps < -1:
+            yield Point(
+                principle=Principle.TRUST_INTEGRITY,
+                severity=Severity.CRITICAL,
+                explanation=f"{who} would fall from {before} to {after}, past {-steps - 1} level"
+                + "s" * (steps < -2),
+                code="falls_far",
+            )
         if steps < 0 and not (states_cause(matter) and _tells(matter)):
             for principle in (Principle.FAIRNESS, Principle.TRUST_INTEGRITY):
                 yield Point(
@@ -84,11 +92,13 @@ def roles(matter: Matter) -> Iterator[Point]:
                 code="power_given" if given[who] == 1 else "powers_in_one_hand",
             )
         elif not action["holds"]:
+            last = matter.holders.get(role) == frozenset({who})
+            left = "nobody looks or can stop" if last else "fewer look and fewer can stop"
             yield Point(
                 principle=Principle.HUMAN_OVERSIGHT,
-                severity=Severity.HIGH,
-                explanation=f"{who} would not be {role} any more: fewer look and fewer can stop",
-                code="power_taken",
+                severity=Severity.CRITICAL if last else Severity.HIGH,
+                explanation=f"{who} would not be {role} any more: {left}",
+                code="last_of_role" if last else "power_taken",
             )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -68,7 +69,11 @@ class OfCouncil(_Answered):
 
 def schema_for(ask: Ask) -> dict[str, Any]:
     """The JSON schema that the API holds an answer to: no more than it can enforce."""
-    model = OfCouncil if len(ask.members) > 1 else Answer
+    return _schema_of(OfCouncil if len(ask.members) > 1 else Answer)
+
+
+@cache
+def _schema_of(model: type[BaseModel]) -> dict[str, Any]:
     whole = model.model_json_schema()
     definitions = whole.pop("$defs", {})
     found: dict[str, Any] = _enforceable(whole, definitions)

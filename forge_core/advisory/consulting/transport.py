@@ -21,6 +21,8 @@ ANSWER_MOST: Final = 1_000_000
 """Bytes of an answer."""
 RESULTS_MOST: Final = 100_000_000
 """Bytes of what comes of a batch."""
+CONNECTIONS_MOST: Final = 100
+"""More than are ever asked at once."""
 _PLAIN: Final = (None, "", "identity")
 
 
@@ -40,7 +42,9 @@ class BoundedTransport(httpx2.HTTPTransport):
         super().__init__(verify=verify or True)
         self._pool.close()
         self._pool = httpcore2.ConnectionPool(
-            ssl_context=verify or httpx2.create_ssl_context(), network_backend=_Backend()
+            ssl_context=verify or httpx2.create_ssl_context(),
+            max_connections=CONNECTIONS_MOST,
+            network_backend=_Backend(),
         )
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
