@@ -196,6 +196,20 @@ def test_an_answer_to_another_question_is_none(house, api):
     on_terms(house, batch_from=1, mode="single")
     look(house)
     assert sources(house, [proposal]) == ["rules"]
+    # It was paid for all the same: five members and the payload's reading.
+    assert house.one("SELECT tokens FROM consultations") == 6 * 1_500
     house.perform("advisory.consult")
     assert sources(house, [proposal]) == ["model"]
     assert asked(api, PATH) == 2
+
+
+def test_nobody_waits_a_day_for_what_a_batch_may_leave_of_the_budget(house, api, backlog):
+    api.batches_end = False
+    house.perform("advisory.batch")
+    held = house.one("SELECT sum(tokens) FROM consultations")
+    on_terms(house, tokens_a_day=int(held) + 1)
+    late = house.open(**{**GOOD, "title": "Late"})
+    house.sweep()
+    house.perform("advisory.analyse")
+    house.perform("advisory.consult")
+    assert sources(house, [*backlog, late]) == ["rules"] * MANY + ["fallback"]

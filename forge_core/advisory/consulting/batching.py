@@ -191,7 +191,8 @@ def _write_down(
     for brief in _briefs(session, sorted(turns), terms, catalogue):
         id_ = brief.matter.id
         consulted = _consulted(brief, turns[id_].id, known, replies)
-        settle(session, turns[id_].id, consulted.usage, consulted.tokens, consulted.failure)
+        tokens = max(consulted.tokens, _paid(turns[id_].id, replies))
+        settle(session, turns[id_].id, consulted.usage, tokens, consulted.failure)
         number = next_number(session, id_)
         if consulted.analysis is None and number is not None:
             alone.append(id_)
@@ -211,6 +212,12 @@ def _consulted(brief: Brief, turn: int, known: Secrets, replies: Mapping[str, Re
     for ask in brief.asked:
         taken.take(ask, brief.prompt(ask, known), replies.get(_name(turn, ask), missing))
     return taken.consulted()
+
+
+def _paid(turn: int, replies: Mapping[str, Reply]) -> int:
+    """For all that came back of a turn, also where it answers what is not asked any more."""
+    own = (reply.usage for name, reply in replies.items() if name.startswith(f"{turn}-"))
+    return sum(usage.tokens for usage in own if usage is not None)
 
 
 def _give_up(session: Session, job: Job, failure: NoAnswer) -> None:

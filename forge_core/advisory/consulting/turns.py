@@ -40,7 +40,7 @@ _STATE = text("""
         ), 0) AS spent,
         coalesce(sum(tokens) FILTER (
             WHERE started_at >= date_trunc('day', clock_timestamp(), 'UTC')
-                AND ended_at IS NULL AND until > clock_timestamp()
+                AND ended_at IS NULL AND until > clock_timestamp() AND batch IS NULL
         ), 0) AS held
     FROM consultations
     WHERE started_at >= least(
@@ -137,7 +137,10 @@ def _take(
 
 
 def state(session: Session) -> Row[Any]:
-    """``now``, how many are ``under_way``, the tokens ``spent`` of today, and ``held`` of them."""
+    """``now``, how many are ``under_way``, and the tokens ``spent`` of today.
+
+    ``held`` are those of them that single turns may give back soon.
+    """
     return session.execute(_STATE).one()
 
 
