@@ -63,12 +63,6 @@ BATCH: Final = "advisory.batch"
 
 _GIVEN = text("SELECT proposal_id FROM advice WHERE proposal_id = ANY(:ids)")
 _WAITING = text("SELECT count(*) FROM jobs WHERE kind = :kind AND state = 'pending'")
-_ADVICE = text("""
-    SELECT number, at, source, analyser, constitution, recommendation,
-        advice.confidence::text AS confidence, body
-    FROM advice LEFT JOIN texts ON commitment = advice.analysis
-    WHERE proposal_id = :id ORDER BY number DESC
-""")
 
 
 def advise(session: Session, jobs: Sequence[Job], *, catalogue: Catalogue) -> list[Outcome]:
@@ -116,21 +110,6 @@ def give(
             for (id_, analysis), commitment in zip(analyses.items(), kept, strict=True)
         ],
     )
-
-
-def advice_on(session: Session, proposal: str) -> list[dict[str, Any]]:
-    """The advice on a proposal, newest first, each with its ``analysis`` (None when erased)."""
-    return [
-        {
-            **{key: value for key, value in row._mapping.items() if key != "body"},  # noqa: SLF001
-            "analysis": None if row.body is None else _read(row.body),
-        }
-        for row in run(session, _ADVICE, id=proposal)
-    ]
-
-
-def _read(body: str) -> dict[str, Any]:
-    return Analysis.model_validate_json(body).model_dump(mode="json")
 
 
 def advised_data(

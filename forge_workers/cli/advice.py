@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict
 from typing import Annotated, Any, Final
 
 import typer
-from sqlalchemy.orm import Session
 
-from forge_core.advisory import calibration
+from forge_core.advisory import report
 from forge_core.advisory.analysis import Analysis
 from forge_core.advisory.constitution import PACKAGED, Constitution, constitution_in_force
-from forge_core.advisory.consulting import costs
 from forge_core.advisory.consulting.asking import Brief, Consulted, ask_all
 from forge_core.advisory.consulting.council import fallback
 from forge_core.advisory.matter import Change, Matter
@@ -21,7 +18,8 @@ from forge_core.advisory.terms import Mode, Terms, terms_in_force
 from forge_core.errors import Misconfigured
 from forge_core.settings import model_key
 from forge_core.wiring import CATALOGUE
-from forge_workers.cli import advice_outlook, queries
+from forge_workers import queries
+from forge_workers.cli import advice_outlook
 from forge_workers.cli.output import AsJson, print_json, standard_error, standard_output
 from forge_workers.cli.servers import database
 
@@ -48,33 +46,18 @@ SAMPLE: Final = Matter(
 @app.command()
 def status(
     *,
-    days: Annotated[int, typer.Option(min=0, max=90, help="So many days before today.")] = 7,
+    days: Annotated[
+        int, typer.Option(min=0, max=report.DAYS_MOST, help="So many days before today.")
+    ] = report.DAYS,
     as_json: AsJson = False,
 ) -> None:
     """Show whether a model is asked, what it took, and what came of earlier advice."""
     with database(writes=False) as session:
-        found = _status(session, days)
+        found = report.standing(session, days)
     if as_json:
         print_json(found)
     else:
         advice_outlook.print_status(standard_output(), found)
-
-
-def _status(session: Session, days: int) -> dict[str, Any]:
-    terms = terms_in_force(session)
-    told = calibration.outcomes(session)
-    scores = calibration.brier(told)
-    return {
-        "terms": terms.model_dump(mode="json"),
-        "now": asdict(costs.standing(session)),
-        "days": [
-            {**asdict(day), "day": day.day.isoformat(), "cost": _rounded(day.cost)}
-            for day in costs.days(session, terms, days)
-        ],
-        "failures": dict(costs.failures(session, days)),
-        "calibration": [asdict(row) for row in calibration.table(told)],
-        "brier": {source: _rounded(score) for source, score in scores.items()},
-    }
 
 
 @app.command("try")
@@ -133,7 +116,3 @@ def _ask(key: str, brief: Brief) -> Consulted:
 def _as_advice(analysis: Analysis) -> dict[str, Any]:
     told = analysis.model_dump(mode="json")
     return {**told, "analysis": told}
-
-
-def _rounded(number: Any) -> str | None:
-    return None if number is None else f"{float(number):.4f}"

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from forge_workers.cli import queries
+from forge_workers import queries
 from forge_workers.cli.durations import parse_duration
 from forge_workers.cli.output import AsJson, print_json, shown, standard_output
 from forge_workers.cli.servers import ActingMember, carry, database

@@ -8,7 +8,8 @@ import typer
 
 from forge_core.enforcement import simulation
 from forge_core.wiring import CATALOGUE
-from forge_workers.cli import outlook, queries
+from forge_workers import queries
+from forge_workers.cli import outlook
 from forge_workers.cli.output import AsJson, print_json, standard_output
 from forge_workers.cli.proposal import ProposalId, activate_now, parse_payload, print_created
 from forge_workers.cli.servers import ActingMember, carry, database

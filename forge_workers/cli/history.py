@@ -14,7 +14,8 @@ from forge_core.clock import parse_moment
 from forge_core.enforcement.history import LIMIT_MOST, changes
 from forge_core.errors import Refused
 from forge_core.wiring import CATALOGUE
-from forge_workers.cli import outlook, queries
+from forge_workers import queries
+from forge_workers.cli import outlook
 from forge_workers.cli.output import AsJson, print_json, standard_output
 from forge_workers.cli.servers import database
 

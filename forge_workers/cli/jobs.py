@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from forge_core.jobs.lifecycle import revive
-from forge_workers.cli import queries
+from forge_workers import queries
 from forge_workers.cli.output import AsJson, print_json, print_rows, shown, standard_output
 from forge_workers.cli.servers import database
 

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from forge_core.enforcement.joint import JointKind
-from forge_workers.cli import outlook, queries
+from forge_workers import queries
+from forge_workers.cli import outlook
 from forge_workers.cli.output import AsJson, print_json, print_rows, shown, standard_output
 from forge_workers.cli.servers import ActingMember, carry, database
 

@@ -21,7 +21,7 @@ from forge_core.ledger.witnessing import Request, Witness, keep_cosignature, req
 from forge_core.members.electorate import members_now, require_member
 from forge_core.members.levels import Role as Power
 from forge_core.settings import Settings
-from forge_workers.cli import queries
+from forge_workers import queries
 from forge_workers.cli.output import AsJson, print_rows, standard_output
 from forge_workers.cli.servers import ActingMember, database
 from forge_workers.keyfiles import load_key, make_key_files

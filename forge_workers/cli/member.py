@@ -14,7 +14,7 @@ from forge_core.enforcement.power import voting_power
 from forge_core.members.holdings import MEASURES
 from forge_core.members.levels import TrustLevel
 from forge_core.wiring import CATALOGUE
-from forge_workers.cli import queries
+from forge_workers import queries
 from forge_workers.cli.durations import parse_duration
 from forge_workers.cli.output import AsJson, print_json, print_rows, shown, standard_output
 from forge_workers.cli.servers import ActingMember, carry, database

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from forge_core.enforcement.outbox import revive
-from forge_workers.cli import outlook, queries
+from forge_workers import queries
+from forge_workers.cli import outlook
 from forge_workers.cli.output import AsJson, print_rows, standard_output
 from forge_workers.cli.servers import database
 

@@ -9,10 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
+from forge_core.advisory import report
 from forge_core.errors import Refused, Unavailable
 from forge_core.proposals.lifecycle import Status, reachable
 from forge_core.wiring import CATALOGUE
-from forge_workers.cli import explanation, queries
+from forge_workers import queries
+from forge_workers.cli import explanation
 from forge_workers.cli.advice_outlook import print_advice, print_earlier
 from forge_workers.cli.durations import parse_duration
 from forge_workers.cli.output import AsJson, print_json, print_rows, standard_output, warn
@@ -122,7 +124,7 @@ def show_advice(proposal: ProposalId, *, as_json: AsJson = False) -> None:
     """Show the whole advice on a proposal; it decides nothing. With --json all that was given."""
     with database(writes=False) as session:
         found = queries.advice(session, proposal)
-        earlier = queries.earlier_advice(session, found[0]) if found else None
+        earlier = report.earlier(session, found[0]) if found else None
     if as_json:
         print_json(found)
     elif found:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from forge_workers.cli import queries
+from forge_workers import queries
 from forge_workers.cli.output import AsJson, print_rows
 from forge_workers.cli.servers import database
 

@@ -16,7 +16,7 @@ from forge_core.capabilities.declaration import Capability
 from forge_core.capabilities.features import PREFIX
 from forge_core.errors import Refused
 from forge_core.wiring import CATALOGUE
-from forge_workers.cli import queries
+from forge_workers import queries
 from forge_workers.cli.output import AsJson, print_json, print_rows, shown, standard_output
 from forge_workers.cli.servers import database
 

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from forge_core.advisory.advising import ADVISED, advice_on, advised_data
+from forge_core.advisory.advising import ADVISED, advised_data
 from forge_core.advisory.analysis import Analysis, Recommendation, Source
 from forge_core.advisory.constitution import PACKAGED_VERSION, Principle
+from forge_core.advisory.report import advice_on
 from forge_core.clock import forge_now
 from forge_core.database import transaction
 from forge_core.jobs.record import HOUSE

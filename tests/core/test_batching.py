@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from forge_core.advisory.advising import advice_on
+from forge_core.advisory.report import advice_on
 from forge_core.database import transaction
 from tests.advice import messages_api as wire
 from tests.advice.asking import advises, answer, answers, document, model_api

@@ -14,12 +14,12 @@ from typing import Any
 import httpx2
 import pytest
 
-from forge_core.advisory.advising import advice_on
 from forge_core.advisory.analysis import Recommendation
 from forge_core.advisory.consulting import asking, consult, turns
 from forge_core.advisory.consulting import claude as claude_module
 from forge_core.advisory.consulting.prompt import Perspective, Reading
 from forge_core.advisory.consulting.transport import BoundedTransport
+from forge_core.advisory.report import advice_on
 from forge_core.advisory.terms import KEY
 from forge_core.database import transaction
 from tests.advice import messages_api as wire

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from forge_core.advisory.advising import advice_on
+from forge_core.advisory.report import advice_on
 from forge_core.clock import forge_now
 from forge_core.database import make_engine, transaction
 from forge_core.members.genesis import Founder, found
