@@ -17,9 +17,13 @@ VARIABLES = {
     "database_url": "FORGE_DATABASE_URL",
     "migrate_database_url": "FORGE_MIGRATE_DATABASE_URL",
     "client_database_url": "FORGE_CLIENT_DATABASE_URL",
+    "reader_database_url": "FORGE_READER_DATABASE_URL",
     "broker_url": "FORGE_BROKER_URL",
     "redis_url": "FORGE_REDIS_URL",
 }
+
+OTHER_ROLES = ("migrate_database_url", "client_database_url", "reader_database_url")
+"""The same database under another role; each defaults to ``database_url``."""
 
 
 def forge_home() -> Path:
@@ -34,12 +38,13 @@ def model_key() -> str | None:
 
 @dataclass(frozen=True)
 class Settings:
-    """Server addresses. The two narrower database roles fall back to the one that is given."""
+    """Server addresses. The other database roles fall back to the one that is given."""
 
     home: Path
     database_url: str
     migrate_database_url: str
     client_database_url: str
+    reader_database_url: str
     broker_url: str
     redis_url: str
 
@@ -72,7 +77,7 @@ class Settings:
         }
         if os.environ.get(VARIABLES["database_url"]):
             # A database that was named replaces the embedded one in every role.
-            for role in ("migrate_database_url", "client_database_url"):
+            for role in OTHER_ROLES:
                 found[role] = os.environ.get(VARIABLES[role]) or found["database_url"]
         missing = sorted(VARIABLES[name] for name in needed if not found[name])
         if missing:

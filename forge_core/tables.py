@@ -14,6 +14,7 @@ from sqlalchemy import Table
 from forge_core.database import Base, Held
 
 PACKAGES: Final = (
+    "access",
     "actions",
     "advisory",
     "capabilities",

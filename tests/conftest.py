@@ -49,6 +49,7 @@ class Database:
     app_url: str
     client_url: str
     migrate_url: str
+    reader_url: str
 
 
 _SERVERS = pytest.StashKey[TestServers]()
@@ -112,7 +113,8 @@ def database(servers: TestServers) -> Iterator[Database]:
     def url(role: str) -> str:
         return servers.postgres.url(role, name)
 
-    yield Database(name, url("forge_app"), url("forge_client"), url("forge_migrate"))
+    roles = ("forge_app", "forge_client", "forge_migrate", "forge_reader")
+    yield Database(name, *map(url, roles))
     drop_database(servers.postgres, name)
 
 
@@ -136,6 +138,7 @@ def settings(database: Database, broker_url: str, redis_url: str, folder: Path) 
         database_url=database.app_url,
         migrate_database_url=database.migrate_url,
         client_database_url=database.client_url,
+        reader_database_url=database.reader_url,
         broker_url=broker_url,
         redis_url=redis_url,
     )

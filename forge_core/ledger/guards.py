@@ -26,7 +26,8 @@ _POWERS = text("""
     SELECT role.name AS role, tablename AS table, power.name AS power
     FROM pg_tables, unnest(ARRAY['UPDATE', 'DELETE', 'TRUNCATE', 'TRIGGER']) AS power (name),
         (SELECT current_user::text AS name
-            UNION SELECT rolname::text FROM pg_roles WHERE rolname IN ('forge_app', 'forge_client')
+            UNION SELECT rolname::text FROM pg_roles
+                WHERE rolname IN ('forge_app', 'forge_client', 'forge_reader')
         ) AS role
     WHERE schemaname = 'public' AND tablename = ANY(:tables)
         AND CASE power.name

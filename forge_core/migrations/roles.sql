@@ -1,9 +1,11 @@
--- The four roles. Where they exist already (made by whoever runs the server) they are left alone.
+-- The five roles. Where they exist already (made by whoever runs the server) they are left alone.
 DO $$
 DECLARE
     wanted text;
 BEGIN
-    FOREACH wanted IN ARRAY ARRAY['forge_owner', 'forge_migrate', 'forge_app', 'forge_client'] LOOP
+    FOREACH wanted IN ARRAY
+        ARRAY['forge_owner', 'forge_migrate', 'forge_app', 'forge_client', 'forge_reader']
+    LOOP
         IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = wanted) THEN
             EXECUTE format('CREATE ROLE %I NOLOGIN', wanted);
         END IF;

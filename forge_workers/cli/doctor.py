@@ -29,10 +29,10 @@ INCIDENTS_MOST: Final = 20
 _PAGES: Final = {"broker_url": "broker", "redis_url": "redis"}
 
 _FOUNDED = text("SELECT CASE WHEN sandbox THEN 'a sandbox' ELSE 'production' END FROM instance")
-_CLIENT_GRANTS = text("""
+_GRANTS = text("""
     SELECT count(*) FROM pg_tables
-    WHERE schemaname = 'public' AND has_table_privilege(format('%I.%I', schemaname, tablename),
-        'SELECT, INSERT, UPDATE, DELETE')
+    WHERE schemaname = 'public'
+        AND has_table_privilege(format('%I.%I', schemaname, tablename), :powers)
 """)
 
 
@@ -91,6 +91,7 @@ def _examine(settings: Settings) -> Iterator[Finding]:
     for name, examine in (
         ("database_url", _examine_database),
         ("client_database_url", _examine_client_role),
+        ("reader_database_url", _examine_reader_role),
     ):
         if name not in away:
             engine = make_engine(getattr(settings, name), pool_size=1)
@@ -150,14 +151,28 @@ def _finding(symptom: Symptom) -> Finding:
 
 
 def _examine_client_role(engine: Engine) -> Iterator[Finding]:
-    with reading(engine) as session:
-        tables = session.execute(_CLIENT_GRANTS).scalar_one()
+    tables = _tables_open_to(engine, "SELECT, INSERT, UPDATE, DELETE")
     yield Finding(
         "client role",
         tables == 0,
         f"may use {tables} tables" if tables else "may only submit",
         "use the role forge_client in FORGE_CLIENT_DATABASE_URL",
     )
+
+
+def _examine_reader_role(engine: Engine) -> Iterator[Finding]:
+    tables = _tables_open_to(engine, "INSERT, UPDATE, DELETE")
+    yield Finding(
+        "reader role",
+        tables == 0,
+        f"may write {tables} tables" if tables else "may only read",
+        "use the role forge_reader in FORGE_READER_DATABASE_URL",
+    )
+
+
+def _tables_open_to(engine: Engine, powers: str) -> int:
+    with reading(engine) as session:
+        return int(session.execute(_GRANTS, {"powers": powers}).scalar_one())
 
 
 def _broker_keeps_messages(url: str) -> Finding:

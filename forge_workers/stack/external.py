@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from forge_core.database import make_engine
 from forge_core.errors import Misconfigured, Unavailable
-from forge_core.settings import VARIABLES
+from forge_core.settings import OTHER_ROLES, VARIABLES
 
 OLDEST_POSTGRES = 15
 OLDEST_VALKEY = 7
@@ -29,6 +29,7 @@ class Given:
     database_url: str | None = None
     migrate_database_url: str | None = None
     client_database_url: str | None = None
+    reader_database_url: str | None = None
     broker_url: str | None = None
     redis_url: str | None = None
 
@@ -37,7 +38,7 @@ class Given:
         """FORGE_DATABASE_URL and its siblings; an empty variable is no variable."""
         given = {name: os.environ.get(variable) or None for name, variable in VARIABLES.items()}
         if given["database_url"] is None:
-            for narrower in ("migrate_database_url", "client_database_url"):
+            for narrower in OTHER_ROLES:
                 if given[narrower]:
                     raise Misconfigured(
                         f"{VARIABLES[narrower]} is set without {VARIABLES['database_url']}; "
@@ -47,7 +48,7 @@ class Given:
 
     def check(self) -> None:
         """``Unavailable`` with one sentence when a given server is out of reach or too old."""
-        for name in ("database_url", "migrate_database_url", "client_database_url"):
+        for name in ("database_url", *OTHER_ROLES):
             if url := getattr(self, name):
                 _check_postgres(VARIABLES[name], url)
         if self.broker_url:

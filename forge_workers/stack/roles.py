@@ -4,6 +4,7 @@
 - `forge_migrate` may become forge_owner, for migrations
 - `forge_app`: the workers and the command line
 - `forge_client`: services that only submit
+- `forge_reader`: pages and the gateway, which only read
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from psycopg2.sql import SQL, Identifier, Literal
 from forge_workers.stack.postgres import DATABASE, PostgresServer
 
 OWNER = "forge_owner"
-LOGINS = ("forge_migrate", "forge_app", "forge_client")
+LOGINS = ("forge_migrate", "forge_app", "forge_client", "forge_reader")
 
 # A transaction that stands still must end before the lease of its job does; migrations may be slow.
-_LIMITED = ("forge_app", "forge_client")
+_LIMITED = ("forge_app", "forge_client", "forge_reader")
 _LIMITS = {
     "idle_in_transaction_session_timeout": "10s",
     "statement_timeout": "15s",

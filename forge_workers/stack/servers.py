@@ -77,6 +77,9 @@ class Servers:
             client_database_url=database(
                 "forge_client", given.client_database_url, given.database_url
             ),
+            reader_database_url=database(
+                "forge_reader", given.reader_database_url, given.database_url
+            ),
             broker_url=given.broker_url or self.broker.url,
             redis_url=given.redis_url or self.counters.url,
         )

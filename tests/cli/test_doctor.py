@@ -65,6 +65,7 @@ TROUBLES = {
     "ledger": "GRANT UPDATE ON ledger_entries TO forge_app",
     "verification": "UPDATE ledger_audits SET findings = '[{}]'",
     "client role": "GRANT SELECT ON texts TO forge_client",
+    "reader role": "GRANT INSERT ON texts TO forge_reader",
     "schema": "UPDATE alembic_version SET version_num = '0000'",
 }
 

@@ -45,7 +45,7 @@ def life(
     name = f"life_{uuid.uuid4().hex}"
     create_database(postgres, name, template=TEMPLATE)
     url = postgres.url("forge_app", name)
-    settings = Settings(home, url, postgres.url("forge_migrate", name), url, "", "")
+    settings = Settings(home, url, postgres.url("forge_migrate", name), url, url, "", "")
     make_key_files(settings, origin="forge.test")
     house = House(postgres, name)
     found_house(house, FULL_FOUNDERS)

@@ -140,6 +140,7 @@ class House:
         self.kinds: Mapping[str, JobKind] = KINDS
         self.app: Engine = make_engine(server.url("forge_app", name), pool_size=8)
         self.client: Engine = make_engine(server.url("forge_client", name), pool_size=8)
+        self.reader: Engine = make_engine(server.url("forge_reader", name), pool_size=2)
         self._looking: Connection | None = None
         self.names: dict[str, str] = {}
 
@@ -149,6 +150,7 @@ class House:
             self._looking = None
         self.app.dispose()
         self.client.dispose()
+        self.reader.dispose()
 
     def known_founders(self, founders: Sequence[Founder]) -> None:
         """With whom its ledger begins, and so who approves what is to be approved."""

@@ -411,6 +411,7 @@ def served(well: House, broker_url: str, redis_url: str, folder: Path) -> Iterat
         database_url=url("forge_app", well.name),
         migrate_database_url=url("forge_migrate", well.name),
         client_database_url=url("forge_client", well.name),
+        reader_database_url=url("forge_reader", well.name),
         broker_url=broker_url,
         redis_url=redis_url,
     )

@@ -1252,6 +1252,7 @@ def service(house, broker_url, redis_url, folder):
         database_url=house.server.url("forge_app", house.name),
         migrate_database_url=house.server.url("forge_migrate", house.name),
         client_database_url=house.server.url("forge_client", house.name),
+        reader_database_url=house.server.url("forge_reader", house.name),
         broker_url=broker_url,
         redis_url=redis_url,
     )

@@ -245,6 +245,25 @@ def test_application_truncates_nothing_and_owns_nothing(shared):
     assert not shared.one("SELECT pg_has_role('forge_client', 'forge_app', 'MEMBER')")
 
 
+def test_the_reader_reads_every_table_and_changes_none(empty_house):
+    """Also those that come later: partitions, and tables of later migrations."""
+    empty_house.sql("SET ROLE forge_owner; CREATE TABLE made_later (); RESET ROLE")
+    powers = "INSERT,UPDATE,DELETE,TRUNCATE,TRIGGER,REFERENCES"
+    wrong = empty_house.sql(
+        "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+        " AND relkind IN ('r', 'p') AND (NOT has_table_privilege('forge_reader', oid, 'SELECT')"
+        f" OR has_table_privilege('forge_reader', oid, '{powers}')"
+        "  OR has_any_column_privilege('forge_reader', oid, 'INSERT,UPDATE,REFERENCES'))"
+    )
+    functions = empty_house.sql(
+        "SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace"
+        " AND has_function_privilege('forge_reader', oid, 'EXECUTE') ORDER BY 1"
+    )
+
+    assert wrong == []
+    assert functions == [("forge_held",), ("forge_now",)]
+
+
 def test_application_cannot_put_a_ballot_into_the_inbox(house):
     """INV-07: the only way in is the accepting function."""
     proposal = house.open()

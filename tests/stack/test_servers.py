@@ -47,7 +47,7 @@ def answer(url: str, statement: str) -> object:
         connection.close()
 
 
-@pytest.mark.parametrize("role", ["forge_migrate", "forge_app", "forge_client"])
+@pytest.mark.parametrize("role", ["forge_migrate", "forge_app", "forge_client", "forge_reader"])
 def test_each_role_enters_with_its_own_password(running, role):
     assert answer(running.postgres.url(role), "SELECT current_user") == role
 
@@ -74,7 +74,7 @@ def test_owner_cannot_log_in(running):
         connect(running.postgres.url("forge_app"), user="forge_owner")
 
 
-@pytest.mark.parametrize("role", ["forge_app", "forge_client"])
+@pytest.mark.parametrize("role", ["forge_app", "forge_client", "forge_reader"])
 @pytest.mark.parametrize(
     ("setting", "value"),
     [
@@ -93,7 +93,7 @@ def test_migrations_are_not_limited(running):
     assert answer(url, "SELECT pg_has_role('forge_owner', 'MEMBER')") is True
 
 
-@pytest.mark.parametrize("role", ["forge_app", "forge_client"])
+@pytest.mark.parametrize("role", ["forge_app", "forge_client", "forge_reader"])
 def test_worker_roles_are_neither_owner_nor_privileged(running, role):
     url = running.postgres.url(role)
     assert answer(url, "SELECT pg_has_role('forge_owner', 'MEMBER')") is False
@@ -146,7 +146,7 @@ def test_broker_keeps_and_counters_are_bounded(running, name, policy, append):
 
 def test_no_password_is_on_a_command_line(running):
     passwords = [path.read_text().strip() for path in running.home.secrets.iterdir()]
-    assert len(passwords) == 6
+    assert len(passwords) == 7
     # `info` has None for a process that is gone or somebody else's.
     lines = [
         " ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])

@@ -87,7 +87,7 @@ def test_no_secret_is_on_a_command_line_in_an_environment_or_in_a_log(stack):
         for path in home.secrets.iterdir()
         if path.suffix not in {".last", ".lock"}  # the signer's memory, which is public
     ]
-    assert len(passwords) == 9
+    assert len(passwords) == 10
     processes = [psutil.Process(handle.pid) for handle in stack.servers.supervisor.handles.values()]
     assert len(processes) == 12
     for process in processes:

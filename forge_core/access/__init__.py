@@ -1,0 +1,1 @@
+"""Who may come in over HTTP: tokens with a scope and an end."""
