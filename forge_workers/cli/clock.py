@@ -8,8 +8,9 @@ import typer
 
 from forge_workers import queries
 from forge_workers.cli.durations import parse_duration
-from forge_workers.cli.output import AsJson, print_json, shown, standard_output
+from forge_workers.cli.output import AsJson, print_json, standard_output
 from forge_workers.cli.servers import ActingMember, carry, database
+from forge_workers.words.values import shown
 
 app = typer.Typer(no_args_is_help=True, help="The clock that rules deadlines.")
 

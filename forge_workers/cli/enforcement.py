@@ -13,6 +13,7 @@ from forge_workers.cli import outlook
 from forge_workers.cli.output import AsJson, print_json, standard_output
 from forge_workers.cli.proposal import ProposalId, activate_now, parse_payload, print_created
 from forge_workers.cli.servers import ActingMember, carry, database
+from forge_workers.words.values import when
 
 Comment = Annotated[str, typer.Option(help="What was found; up to 2,000 characters, kept.")]
 Reason = Annotated[str, typer.Option(help="Why; it is kept.")]
@@ -155,7 +156,7 @@ def _say_gates(proposal: str, result: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         print_json(result)
     elif result["status"] == "queued":
-        eta = outlook.when(result["eta"])
+        eta = when(result["eta"])
         standard_output().print(f"{proposal} is queued; eta {eta}", markup=False)
     else:
         standard_output().print(f"kept; {result['missing']}: {result['why']}", markup=False)

@@ -26,11 +26,12 @@ from forge_core.database import make_engine
 from forge_core.ledger.publishing import origin, progress, published, read, rewind
 from forge_core.settings import Settings
 from forge_workers.app import app as celery
-from forge_workers.cli.output import AsJson, complain, print_json, shown, standard_output
+from forge_workers.cli.output import AsJson, complain, print_json, standard_output
 from forge_workers.cli.servers import database
 from forge_workers.ledger_events import LIVE, is_binding
 from forge_workers.reading import reading
 from forge_workers.runtime_consumer import consume as run_consumer
+from forge_workers.words.values import shown
 
 Event = Mapping[str, Any]
 

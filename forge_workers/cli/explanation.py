@@ -12,18 +12,8 @@ from rich.table import Table
 from forge_core.enforcement.standing import LIVE
 from forge_workers.cli import outlook
 from forge_workers.cli.advice_outlook import print_advice
-from forge_workers.cli.output import shown
-
-_INSTANTS = {
-    "created_at": "created",
-    "opened_at": "voting opened",
-    "closes_at": "voting closes",
-    "decided_at": "decided",
-    "eta": "may be executed from",
-    "expires_at": "and before",
-    "lapses_at": "lapses",
-    "ended_at": "ended",
-}
+from forge_workers.words.standing import INSTANTS, set_aside_line
+from forge_workers.words.values import shown
 
 
 def explain(proposal: dict[str, Any], console: Console) -> None:
@@ -63,7 +53,7 @@ def explain(proposal: dict[str, Any], console: Console) -> None:
 
 def _deadlines(proposal: dict[str, Any]) -> Table:
     table = Table("when", "forge time", title="Deadlines", title_justify="left")
-    for column, meaning in _INSTANTS.items():
+    for column, meaning in INSTANTS.items():
         if proposal[column] is not None:
             table.add_row(meaning, shown(proposal[column]))
     table.add_row("now", shown(proposal["now"]))
@@ -87,12 +77,8 @@ def _decision(decision: dict[str, Any]) -> Iterator[str]:
     for check in decision["checks"]:
         mark = "[green]✓[/]" if check["held"] else "[red]✗[/]"
         yield f"  {mark} {escape(check['explanation'])}"
-    aside = decision.get("set_aside")
-    if aside:
-        yield (
-            f"  {len(aside['ballots'])} ballots of members at level QUARANTINE were set aside; "
-            f"with them it would be {aside['outcome_with_them']}"
-        )
+    if aside := set_aside_line(decision):
+        yield f"  {aside}"
 
 
 def _terms(proposal: dict[str, Any]) -> Table:

@@ -8,10 +8,10 @@ import typer
 
 from forge_core.immune.detectors.addresses import normalised
 from forge_workers.cli import immune_queries as queries
-from forge_workers.cli import outlook
 from forge_workers.cli.durations import parse_duration
-from forge_workers.cli.output import AsJson, print_json, shown, standard_output
+from forge_workers.cli.output import AsJson, print_json, standard_output
 from forge_workers.cli.servers import ActingMember, carry, database
+from forge_workers.words.values import shown, when
 
 Reason = Annotated[str, typer.Option(help="Why; it is kept.")]
 Overlay = Annotated[str | None, typer.Option("--overlay", metavar="ID", help="An overlay.")]
@@ -31,7 +31,7 @@ def quarantine(
 ) -> None:
     """Let nobody call an overlay for a while; then it is on probation, as if a rule had said so."""
     result = _carry("quarantine", member, "overlay", overlay, reason)
-    until = outlook.when(result["until"])
+    until = when(result["until"])
     _say(
         result,
         f"overlay {overlay} is quarantined until {until}, then on probation",
@@ -59,7 +59,7 @@ def hold(
     if kind == "overlay":
         sentence = f"overlay {subject} is held until somebody releases it"
     else:
-        until = outlook.when(result["until"])
+        until = when(result["until"])
         sentence = f"member {subject} gives no new commands until {until}"
     _say(result, sentence, as_json=as_json)
 
@@ -97,7 +97,7 @@ def block(
 ) -> None:
     """Block an address for a time."""
     result = _carry("block", member, "address", address, reason, **_seconds(lasting))
-    until = outlook.when(result["until"])
+    until = when(result["until"])
     _say(result, f"{_counted(address)} is blocked until {until}", as_json=as_json)
 
 
@@ -141,7 +141,7 @@ def halt(
 ) -> None:
     """Pause all automatic action for a time; what is in force stays. The kill switch."""
     result = carry("immune.halt", member, {"reason": reason, **_seconds(lasting)})
-    until = outlook.when(result["until"])
+    until = when(result["until"])
     _say(
         result,
         f"nothing is done automatically until {until}; what is in force stays, and findings are "

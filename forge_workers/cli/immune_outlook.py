@@ -9,8 +9,8 @@ from rich.console import Console
 
 from forge_core.immune.answer import Why
 from forge_core.immune.rulebook import GOVERNED
-from forge_workers.cli.outlook import say, when
-from forge_workers.cli.output import shown
+from forge_workers.cli.outlook import say
+from forge_workers.words.values import shown, when
 
 Json = Mapping[str, Any]
 

@@ -10,8 +10,9 @@ import typer
 
 from forge_core.jobs.lifecycle import revive
 from forge_workers import queries
-from forge_workers.cli.output import AsJson, print_json, print_rows, shown, standard_output
+from forge_workers.cli.output import AsJson, print_json, print_rows, standard_output
 from forge_workers.cli.servers import database
+from forge_workers.words.values import shown
 
 JobId = Annotated[int, typer.Argument(help="The job's number.")]
 Limit = Annotated[int, typer.Option(min=1, max=100_000, help="At most so many.")]

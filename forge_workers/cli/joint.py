@@ -9,8 +9,9 @@ import typer
 from forge_core.enforcement.joint import JointKind
 from forge_workers import queries
 from forge_workers.cli import outlook
-from forge_workers.cli.output import AsJson, print_json, print_rows, shown, standard_output
+from forge_workers.cli.output import AsJson, print_json, print_rows, standard_output
 from forge_workers.cli.servers import ActingMember, carry, database
+from forge_workers.words.values import shown, when
 
 JointId = Annotated[str, typer.Argument(help="The id that `forge joint propose` printed.")]
 Reason = Annotated[str, typer.Option(help="Why; it is kept.")]
@@ -40,7 +41,7 @@ def confirm(joint: JointId, member: ActingMember, *, as_json: AsJson = False) ->
     if as_json:
         print_json(result)
     else:
-        due = f"; due {outlook.when(result['due_at'])}" if "due_at" in result else ""
+        due = f"; due {when(result['due_at'])}" if "due_at" in result else ""
         standard_output().print(f"{joint} is {result['status']}{due}", markup=False)
 
 

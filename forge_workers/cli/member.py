@@ -16,8 +16,9 @@ from forge_core.members.levels import TrustLevel
 from forge_core.wiring import CATALOGUE
 from forge_workers import queries
 from forge_workers.cli.durations import parse_duration
-from forge_workers.cli.output import AsJson, print_json, print_rows, shown, standard_output
+from forge_workers.cli.output import AsJson, print_json, print_rows, standard_output
 from forge_workers.cli.servers import ActingMember, carry, database
+from forge_workers.words.values import shown
 
 MemberId = Annotated[str, typer.Argument(help="The member's id.")]
 Reason = Annotated[str, typer.Option(help="Why; it is kept.")]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -12,12 +10,10 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from forge_workers.cli.output import shown
+from forge_workers.words.standing import problem_line, standing_lines
+from forge_workers.words.values import change_line, names, shown, when
 
 Json = Mapping[str, Any]
-
-MOST_NAMES = 12
-MOST_VALUE = 300
 
 
 def print_simulation(console: Console, simulation: Json) -> None:
@@ -63,14 +59,8 @@ def print_rivals(console: Console, rivals: Sequence[Json]) -> None:
 
 def print_standing(console: Console, standing: Json) -> None:
     """What is still missing, from whom, and until when."""
-    before = standing["predecessor"]
-    if before is not None:
-        say(console, f"Comes after {before['proposal']} ({before['status']})")
-    for indent, line in _gates(standing["gates"]):
+    for indent, line in standing_lines(standing):
         say(console, line, indent)
-    for window in standing["windows"]:
-        say(console, f"Held by the {window['kind']} {window['window']}")
-        say(console, f"from {when(window['from'])} until {when(window['until'])}", 2)
     if standing["missing"]:
         _refused(console, "Still missing", standing["missing"])
 
@@ -158,31 +148,10 @@ def say(console: Console, line: str, indent: int = 0) -> None:
         console.print(" " * indent + part.plain.rstrip(), markup=False, soft_wrap=True)
 
 
-def change_line(change: Json) -> str:
-    """One change: what, from what, to what."""
-    return f"{shown(change['target'])}: {_value(change['before'])} → {_value(change['after'])}"
-
-
-def when(moment: str | None) -> str:
-    """An RFC 3339 time as the other commands write times."""
-    return shown(None if moment is None else datetime.fromisoformat(moment))
-
-
-def _value(value: object) -> str:
-    if value is None:
-        return "nothing"
-    # Sorted: what the database gives back is no longer in the order in which it was proposed.
-    text = (
-        value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
-    )
-    text = shown(text.replace("\n", " "))
-    return text if len(text) <= MOST_VALUE else text[:MOST_VALUE] + "…"
-
-
 def _refused(console: Console, head: str, problems: Sequence[Json]) -> None:
     console.print(f"[bold yellow]{head}[/]")
     for problem in problems:
-        say(console, f"{problem['code']}: {shown(problem['message'])}", 2)
+        say(console, problem_line(problem), 2)
 
 
 def _print_voters(console: Console, electorate: Json, terms: Json | None) -> None:
@@ -211,33 +180,6 @@ def _print_reviewers(console: Console, review: Json) -> None:
         return
     say(
         console,
-        f"Could review: {_names(review['able'])} ({len(review['able'])}; "
+        f"Could review: {names(review['able'])} ({len(review['able'])}; "
         f"{review['needed']} are needed)",
     )
-
-
-def _gates(gates: Json | None) -> Iterator[tuple[int, str]]:
-    """Lines with their indentation."""
-    if gates is None:
-        return
-    reviews, signed = gates["reviews"], gates["sign_offs"]
-    if reviews["needed"] is not None:
-        approving = f"weight {reviews['approving_weight']} of {reviews['weight']} approves"
-        yield 0, f"Reviews: {len(reviews['given'])}, {reviews['needed']} needed; {approving}"
-        for review in reviews["given"]:
-            word = "approves" if review["approves"] else "rejects"
-            comment = "(erased)" if review["comment"] is None else review["comment"]
-            yield 2, f"{review['member']} {word}, weight {review['weight']}: {shown(comment)}"
-        if not gates["complete"]:
-            yield 2, f"may still approve: {_names(reviews['open'])}"
-    if signed["needed"]:
-        given = f" ({_names(signed['given'])})" if signed["given"] else ""
-        yield 0, f"Sign-offs: {len(signed['given'])}{given}, {signed['needed']} needed"
-        if not gates["complete"]:
-            yield 2, f"may still sign off: {_names(signed['open'])}"
-
-
-def _names(names: Sequence[str]) -> str:
-    more = len(names) - MOST_NAMES
-    named = ", ".join(shown(name) for name in names[:MOST_NAMES]) or "nobody"
-    return named + (f" and {more} more" if more > 0 else "")

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import datetime
-from decimal import Decimal
 from typing import Annotated, Any
 
 import typer
@@ -14,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from forge_core.clock import rfc3339
+from forge_workers.words.values import plain, shown
 
 REFUSED = 1
 WRONG_USAGE = 2
@@ -49,7 +47,7 @@ def warn(sentence: str) -> None:
 
 def print_json(document: object) -> None:
     """Print one JSON document; times as RFC 3339 and decimals as strings."""
-    print(json.dumps(document, indent=2, ensure_ascii=False, default=_plain))
+    print(json.dumps(document, indent=2, ensure_ascii=False, default=plain))
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]], *, as_json: bool, empty: str) -> None:
@@ -68,31 +66,3 @@ def print_rows(rows: Sequence[Mapping[str, Any]], *, as_json: bool, empty: str) 
     for row in rows:
         table.add_row(*(escape(shown(value)) for value in row.values()))
     console.print(table)
-
-
-def shown(value: object) -> str:
-    """One value as a cell of a table."""
-    if value is None:
-        return "-"
-    if isinstance(value, datetime):
-        return value.strftime("%Y-%m-%d %H:%M:%S %Z")
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return _printable(", ".join(value) or "-")
-    if isinstance(value, (dict, list)):
-        return _printable(json.dumps(value, ensure_ascii=False, default=_plain))
-    return _printable(str(value))
-
-
-def _printable(text: str) -> str:
-    """Text of members must not steer the terminal."""
-    return "".join(letter if letter.isprintable() or letter == "\n" else "�" for letter in text)
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, datetime):
-        return rfc3339(value)
-    if isinstance(value, Decimal):
-        return format(value, "f")
-    return str(value)

@@ -17,8 +17,9 @@ from forge_core.capabilities.features import PREFIX
 from forge_core.errors import Refused
 from forge_core.wiring import CATALOGUE
 from forge_workers import queries
-from forge_workers.cli.output import AsJson, print_json, print_rows, shown, standard_output
+from forge_workers.cli.output import AsJson, print_json, print_rows, standard_output
 from forge_workers.cli.servers import database
+from forge_workers.words.values import shown
 
 Key = Annotated[str, typer.Argument(help="For example rate_limit.STANDARD.")]
 

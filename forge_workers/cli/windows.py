@@ -12,6 +12,7 @@ from forge_workers.cli import outlook
 from forge_workers.cli.durations import parse_duration
 from forge_workers.cli.output import AsJson, print_json, print_rows, standard_output
 from forge_workers.cli.servers import ActingMember, carry, database
+from forge_workers.words.values import when
 
 Reason = Annotated[str, typer.Option(help="Why; it is kept.")]
 
@@ -43,7 +44,7 @@ def freeze(
     if as_json:
         print_json(result)
     else:
-        until = outlook.when(result["until"])
+        until = when(result["until"])
         standard_output().print(f"{result['window']} lasts until {until}", markup=False)
 
 
