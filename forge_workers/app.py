@@ -39,7 +39,7 @@ def _find_broker(sender: Any, **_: Any) -> None:
     A client that was given its settings needs none of them; who does need them looks again.
     """
     with contextlib.suppress(Misconfigured):
-        sender.conf.broker_url = Settings.load().broker_url
+        sender.conf.broker_url = Settings.load(needed=("broker_url",)).broker_url
 
 
 app.conf.update(

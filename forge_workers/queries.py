@@ -23,10 +23,15 @@ Json = TypeVar("Json", bound=dict[str, Any] | list[Any])
 
 _PROPOSALS = text("""
     SELECT id, type, track, status, proposer, title.body AS title, opened_at, closes_at,
-        for_weight::text, against_weight::text, abstain_weight::text
+        for_weight::text, against_weight::text, abstain_weight::text,
+        advised.recommendation AS advice, advised.source AS advised_by
     FROM proposals
     LEFT JOIN texts AS title ON title.commitment = proposals.title
     LEFT JOIN tallies ON tallies.proposal_id = proposals.id
+    LEFT JOIN LATERAL (
+        SELECT recommendation, source FROM advice WHERE proposal_id = proposals.id
+        ORDER BY number DESC LIMIT 1
+    ) AS advised ON true
     WHERE (CAST(:status AS text) IS NULL OR status = :status)
         AND (CAST(:type AS text) IS NULL OR type = :type)
     ORDER BY created_at DESC, id

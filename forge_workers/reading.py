@@ -1,4 +1,4 @@
-"""Read access for the command line and the replay: sessions that turn loss into `Unavailable`."""
+"""Read access: sessions that turn the loss of the database into `Unavailable`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,11 @@ from sqlalchemy.orm import Session
 
 from forge_core.database import is_retryable, transaction
 from forge_core.errors import Unavailable
+
+
+def steady(engine: Engine) -> Engine:
+    """The same engine, where a transaction sees one moment of everything and can change nothing."""
+    return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
 
 @contextmanager

@@ -174,4 +174,7 @@ def _summary(recommendation: Recommendation, risks: Sequence[Point]) -> str:
     if recommendation in _WORDS:
         return _WORDS[recommendation]
     head = risks[0].explanation
-    return head[:1].upper() + head[1:] + "."
+    first = head.partition(" ")[0]
+    # The key of a value stays as it is written.
+    start = head[:1] if {*"._"} & {*first} else head[:1].upper()
+    return start + head[1:] + "."

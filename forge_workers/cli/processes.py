@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Collection
 from typing import Annotated, Any, NoReturn
 
 import typer
 
-from forge_core.settings import Settings
+from forge_core.settings import VARIABLES, Settings
 from forge_workers.ledger_events import declared_queues
 from forge_workers.queues import QUEUES
-from forge_workers.stack.house import CELERY, beat_arguments
+from forge_workers.stack.house import CELERY, FLOWER, beat_arguments
 
 PASS_ON: dict[str, Any] = {"allow_extra_args": True, "ignore_unknown_options": True}
 
@@ -50,7 +51,7 @@ def beat(context: typer.Context) -> None:
 
 
 def flower(context: typer.Context) -> None:
-    """Show queues, workers and tasks in the browser. Options go to Flower.
+    """Show proposals, advice, queues, workers and tasks in the browser. Options go to Flower.
 
     Flower demands a password: give --conf=FILE with basic_auth, or --basic-auth=user:password.
     """
@@ -59,10 +60,10 @@ def flower(context: typer.Context) -> None:
         raise typer.BadParameter(
             "Flower needs a password: --conf=FILE or --basic-auth=user:password"
         )
-    _become(*CELERY, "flower", *context.args)
+    _become(*FLOWER, *context.args, needed=("reader_database_url", "broker_url"))
 
 
-def _become(*arguments: str) -> NoReturn:
-    Settings.load()  # a missing address is one clear line here, and a traceback inside Celery
+def _become(*arguments: str, needed: Collection[str] = tuple(VARIABLES)) -> NoReturn:
+    Settings.load(needed=needed)  # a missing address is one clear line here, and a traceback inside Celery
     sys.stdout.flush()
     os.execv(sys.executable, arguments)  # noqa: S606  # fixed program

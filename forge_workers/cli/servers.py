@@ -15,7 +15,7 @@ from forge_core.database import make_engine
 from forge_core.errors import Unavailable
 from forge_core.settings import VARIABLES, Settings
 from forge_workers.client import GovernanceClient
-from forge_workers.reading import reading
+from forge_workers.reading import reading, steady
 
 ISSUER = "cli"
 ANSWER_SECONDS = 30.0
@@ -43,12 +43,8 @@ def database(*, writes: bool = True) -> Iterator[Session]:
     Without ``writes`` it sees one moment of everything, and the database lets it change nothing.
     """
     engine = make_engine(Settings.load().database_url, pool_size=1)
-    steady = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
     try:
-        with (
-            _away(),
-            reading(engine if writes else engine.execution_options(**steady)) as session,
-        ):
+        with _away(), reading(engine if writes else steady(engine)) as session:
             yield session
     finally:
         engine.dispose()

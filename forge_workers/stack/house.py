@@ -11,7 +11,8 @@ from forge_workers.stack import readiness
 from forge_workers.stack.processes import Program
 
 # Quiet is without the banner; the logs themselves are not.
-CELERY = (sys.executable, "-m", "celery", "--quiet", "--app=forge_workers.app")
+CELERY_OPTIONS = ("--quiet", "--app=forge_workers.app")
+CELERY = (sys.executable, "-m", "celery", *CELERY_OPTIONS)
 # Celery's reason is pickle, which the app does not accept.
 _ROOT_WARNING = "ignore:You're running the worker with superuser privileges"
 
@@ -58,6 +59,9 @@ WORKERS = (
 )
 
 
+FLOWER = (sys.executable, "-m", "forge_workers.dashboard")
+"""Flower with our pages."""
+
 EVENTS = (sys.executable, "-m", "forge_workers.runtime_consumer")
 """The consumer of runtime events."""
 
@@ -69,7 +73,7 @@ def beat_arguments(schedule: Path) -> tuple[str, ...]:
 
 def flower_arguments(configuration: Path) -> tuple[str, ...]:
     """Flower as ``configuration`` says, a Python file that holds its password."""
-    return (*CELERY, "flower", f"--conf={configuration}")
+    return (*FLOWER, f"--conf={configuration}")
 
 
 def worker_program(worker: Worker, environment: Mapping[str, str], marker: Path) -> Program:

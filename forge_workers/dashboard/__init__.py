@@ -1,0 +1,1 @@
+"""Governance pages inside Flower: they show, and cannot act."""
