@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
+import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 import psutil
+
+from forge_core.settings import VARIABLES
+from forge_workers.stack.processes import Program, signal_group, start
 
 
 def _room() -> str:
@@ -55,6 +61,34 @@ def in_child(code: str, *arguments: object) -> Iterator[subprocess.Popen[str]]:
             yield child
         finally:
             child.kill()
+
+
+def free_port() -> int:
+    """A port of loopback where nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Server(Protocol):
+    """What the stack runs for browsers and other programs."""
+
+    def program(self, environment: Mapping[str, str]) -> Program: ...
+    def answers(self) -> bool: ...
+
+
+@contextmanager
+def serving(server: Server, home: Path, **addresses: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run it as the stack does, given these addresses and no other, until it answers."""
+    environment = {k: v for k, v in os.environ.items() if k not in VARIABLES.values()}
+    process = start(server.program(environment | {"FORGE_HOME": str(home)} | addresses))
+    try:
+        until(lambda: server.answers() or process.poll() is not None, 60)
+        assert process.poll() is None, process.communicate()[0].decode()
+        yield process
+    finally:
+        signal_group(process.pid, signal.SIGKILL)
+        process.communicate()
 
 
 def living_in(home: Path) -> list[psutil.Process]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import random
 import socket
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,10 +22,20 @@ _CHOICE = range(20_000, 32_000)
 
 
 class Ports:
-    """Remembers the port of each server in one file."""
+    """Remembers the port of each server in one file, and keeps other stacks off until it closes.
+
+    Between the look whether a port is free and the start of its server another stack may look.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._marks: dict[int, socket.socket] = {}
+
+    def close(self) -> None:
+        """Let others have them."""
+        for mark in self._marks.values():
+            mark.close()
+        self._marks.clear()
 
     def get(self, name: str, *, first_choice: int | None = None) -> int:
         """A free port for ``name``: the one named in FORGE_<NAME>_PORT, the remembered, or a new.
@@ -34,7 +46,7 @@ class Ports:
         named = os.environ.get(variable)
         if named:
             port = _parse(variable, named)
-            if not is_free(port):
+            if not self._take(port):
                 raise Unavailable(
                     f"port {port} of {LOOPBACK} is in use; end what listens there, "
                     f"or set {variable} to another"
@@ -48,12 +60,28 @@ class Ports:
     def _choose(self, preferred: Sequence[int]) -> int:
         others = set(self._known().values())
         for port in preferred:
-            if is_free(port):
+            if self._take(port):
                 return port
         for port in random.SystemRandom().sample(_CHOICE, 200):
-            if port not in others and is_free(port):
+            if port not in others and self._take(port):
                 return port
         raise Unavailable(f"no free port between {_CHOICE.start} and {_CHOICE.stop}")
+
+    def _take(self, port: int) -> bool:
+        if not is_free(port):
+            return False
+        # Elsewhere such a mark would be a file, and could stay.
+        if port in self._marks or sys.platform != "linux":
+            return True
+        mark = socket.socket(socket.AF_UNIX)
+        try:
+            # A name without a file, known as far as the port is; it goes with our process.
+            mark.bind(f"\0forge-governance-port-{port}")
+        except OSError:
+            mark.close()
+            return False
+        self._marks[port] = mark
+        return True
 
     def _known(self) -> dict[str, int]:
         try:
@@ -72,6 +100,18 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def serves(port: int, path: str) -> bool:
+    """Whether who listens there answers this with 200."""
+    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=1)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == http.client.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
 
 
 def _parse(variable: str, value: str) -> int:

@@ -134,6 +134,7 @@ def embedded_servers(
             yield servers
         finally:
             servers.supervisor.close(_SERVERS_END, hurry=servers.hurry)
+            servers.ports.close()
             remove_socket_folder(prepared)
             servers.output.close()
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import stat
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,7 +22,7 @@ from forge_workers.stack.account import server_account
 from forge_workers.stack.folders import socket_folder
 from forge_workers.stack.home import Home
 from forge_workers.stack.servers import embedded_servers
-from tests.support import in_child, living_in, until
+from tests.support import free_port, in_child, living_in, until
 
 SERVE = """
 import sys
@@ -203,13 +204,26 @@ def test_a_named_port_must_be_one(folder, monkeypatch, value):
 
 
 def test_a_remembered_port_is_kept_while_it_is_free_and_changed_when_not(folder):
-    known = ports.Ports(folder / "ports.json")
-    port = known.get("broker")
-    assert known.get("broker") == port
-    with ports.socket.socket() as taken:
-        taken.bind((ports.LOOPBACK, port))
-        taken.listen()
-        assert known.get("broker") != port
+    with closing(ports.Ports(folder / "ports.json")) as known:
+        port = known.get("broker")
+        assert known.get("broker") == port
+        with ports.socket.socket() as taken:
+            taken.bind((ports.LOOPBACK, port))
+            taken.listen()
+            assert known.get("broker") != port
+
+
+def test_two_stacks_that_start_at_once_share_no_port(folder, monkeypatch):
+    """Between the look whether a port is free and the start of its server."""
+    port = free_port()
+    with closing(ports.Ports(folder / "other.json")) as others:
+        with closing(ports.Ports(folder / "ports.json")) as known:
+            assert known.get("flower", first_choice=port) == port
+            assert others.get("flower", first_choice=port) != port
+            monkeypatch.setenv("FORGE_API_PORT", str(port))
+            with pytest.raises(Unavailable, match=f"port {port} of 127.0.0.1 is in use"):
+                others.get("api")
+        assert others.get("api") == port
 
 
 def test_a_full_disk_is_refused_with_one_sentence(folder, monkeypatch):
