@@ -302,7 +302,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     home = Path(tempfile.mkdtemp(prefix="forge-chaos-"))
     home.chmod(0o711)  # the servers of root run under an account of their own
     try:
-        with running_stack(home / "home", flower=False, workers=HOUSE) as stack:
+        with running_stack(home / "home", web=False, workers=HOUSE) as stack:
             return show(*in_a_storm(source, stack))
     finally:
         shutil.rmtree(home)

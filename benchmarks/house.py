@@ -172,7 +172,7 @@ def processor_seconds(process: psutil.Process) -> float:
 @contextmanager
 def running_house(workers: tuple[Worker, ...] = WORKERS) -> Iterator[House]:
     """A fresh stack in a temporary home, founded with one member; removed afterwards."""
-    with temporary_home() as home, running_stack(home, flower=False, workers=workers) as stack:
+    with temporary_home() as home, running_stack(home, web=False, workers=workers) as stack:
         settings = stack.settings
         engine = make_engine(settings.database_url)
         roles = (Role.ADMIN, Role.GUARDIAN, Role.OPERATOR)

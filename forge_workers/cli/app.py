@@ -29,6 +29,7 @@ from forge_workers.cli import (
     registers,
     replay,
     setting,
+    token,
     treasury,
     up,
     vote,
@@ -97,9 +98,11 @@ app.add_typer(clock.app, name="clock")
 app.add_typer(events.app, name="events")
 app.add_typer(immune.app, name="immune")
 app.add_typer(advice.app, name="advice")
+app.add_typer(token.app, name="token")
 app.command("genesis")(genesis.genesis)
 app.command("migrate")(migrate.migrate)
 app.command("doctor")(doctor.doctor)
 app.command("worker", context_settings=processes.PASS_ON)(processes.worker)
 app.command("beat", context_settings=processes.PASS_ON)(processes.beat)
 app.command("flower", context_settings=processes.PASS_ON)(processes.flower)
+app.command("api")(processes.api)

@@ -1,4 +1,4 @@
-"""`forge worker|beat|flower`: the processes of a production installation, one each."""
+"""`forge worker|beat|flower|api`: the processes of a production installation, one each."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 from forge_core.settings import VARIABLES, Settings
 from forge_workers.ledger_events import declared_queues
 from forge_workers.queues import QUEUES
-from forge_workers.stack.house import CELERY, FLOWER, beat_arguments
+from forge_workers.stack.house import CELERY, FLOWER, GATEWAY, beat_arguments
 
 PASS_ON: dict[str, Any] = {"allow_extra_args": True, "ignore_unknown_options": True}
 
@@ -63,7 +63,16 @@ def flower(context: typer.Context) -> None:
     _become(*FLOWER, *context.args, needed=("reader_database_url", "broker_url"))
 
 
+def api(
+    *,
+    host: Annotated[str, typer.Option(help="The address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65_535, help="The port.")] = 8300,
+) -> None:
+    """Answer programs over HTTP, who carry a token. Put a proxy that speaks TLS before it."""
+    _become(*GATEWAY, f"--host={host}", f"--port={port}", needed=("reader_database_url",))
+
+
 def _become(*arguments: str, needed: Collection[str] = tuple(VARIABLES)) -> NoReturn:
-    Settings.load(needed=needed)  # a missing address is one clear line here, and a traceback inside Celery
+    Settings.load(needed=needed)  # a missing address is one clear line here, and a traceback there
     sys.stdout.flush()
     os.execv(sys.executable, arguments)  # noqa: S606  # fixed program

@@ -21,7 +21,7 @@ def up(
     ] = False,
     once: Annotated[bool, typer.Option("--once", help="Stop after the demo.")] = False,
 ) -> None:
-    """Run PostgreSQL, broker, workers, beat and Flower until Ctrl-C."""
+    """Run PostgreSQL, broker, workers, beat, Flower and the HTTP gateway until Ctrl-C."""
     if once and not demo:
         raise typer.BadParameter("--once stops after the demo; give --demo as well")
     statuses = [0]

@@ -34,7 +34,7 @@ def servers(console: Console) -> Iterator[Settings]:
     console.print("no stack is running here; starting a private one for this replay")
     home = Path(tempfile.gettempdir()) / f"forge-replay-{secrets.token_hex(6)}"
     try:
-        with running_stack(home, flower=False) as stack:
+        with running_stack(home, web=False) as stack:
             yield stack.settings
     finally:
         shutil.rmtree(home, ignore_errors=True)

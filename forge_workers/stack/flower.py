@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import http.client
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from forge_workers.stack.home import write_private
 from forge_workers.stack.house import flower_arguments
-from forge_workers.stack.ports import LOOPBACK
+from forge_workers.stack.ports import LOOPBACK, serves
 from forge_workers.stack.processes import Program
 
 FIRST_CHOICE = 5555
@@ -38,15 +37,8 @@ class FlowerServer:
         )
 
     def answers(self) -> bool:
-        """Whether it serves its health page, the only one without a password."""
-        connection = http.client.HTTPConnection(LOOPBACK, self.port, timeout=1)
-        try:
-            connection.request("GET", "/healthcheck")
-            return connection.getresponse().status == http.client.OK
-        except OSError:
-            return False
-        finally:
-            connection.close()
+        """Whether it serves its page of health, the only one without a password."""
+        return serves(self.port, "/healthcheck")
 
     def _prepare(self) -> None:
         write_private(

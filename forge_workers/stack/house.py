@@ -62,6 +62,9 @@ WORKERS = (
 FLOWER = (sys.executable, "-m", "forge_workers.dashboard")
 """Flower with our pages."""
 
+GATEWAY = (sys.executable, "-m", "forge_workers.api")
+"""The HTTP gateway."""
+
 EVENTS = (sys.executable, "-m", "forge_workers.runtime_consumer")
 """The consumer of runtime events."""
 

@@ -13,12 +13,16 @@ from pathlib import Path
 from typing import TextIO
 
 from forge_core.database import make_engine, migrate
+from forge_core.errors import Unavailable
 from forge_core.settings import VARIABLES, Settings, forge_home
 from forge_workers.keyfiles import make_key_files
 from forge_workers.ledger_events import declared_queues
 from forge_workers.processes import require_protected_ledger
+from forge_workers.stack import flower as flowers
+from forge_workers.stack import gateway as gateways
 from forge_workers.stack.external import Given
-from forge_workers.stack.flower import FIRST_CHOICE, USER, FlowerServer
+from forge_workers.stack.flower import FlowerServer
+from forge_workers.stack.gateway import GatewayServer
 from forge_workers.stack.house import (
     ADVISER,
     WORKERS,
@@ -37,15 +41,37 @@ _WORKERS_START = 60.0
 
 
 @dataclass(frozen=True)
+class Web:
+    """What answers browsers and other programs."""
+
+    flower: FlowerServer
+    gateway: GatewayServer
+
+
+@dataclass(frozen=True)
 class Stack:
-    """Running servers, workers, consumer of events, beat and perhaps Flower of one home."""
+    """Running servers, workers, consumer of events and beat of one home; perhaps what shows it."""
 
     servers: Servers
-    flower: FlowerServer | None
+    web: Web | None
 
     @property
     def settings(self) -> Settings:
         return self.servers.settings()
+
+    @property
+    def flower(self) -> FlowerServer:
+        return self._shown.flower
+
+    @property
+    def gateway(self) -> GatewayServer:
+        return self._shown.gateway
+
+    @property
+    def _shown(self) -> Web:
+        if self.web is None:
+            raise Unavailable("this stack runs neither Flower nor the gateway")
+        return self.web
 
     def handle(self, name: str) -> Handle:
         """A process, such as "postgres", "broker", "counters", "decide", "events" or "beat"."""
@@ -57,7 +83,7 @@ def running_stack(
     home: Path,
     *,
     given: Given | None = None,
-    flower: bool = True,
+    web: bool = True,
     beat: bool = True,
     workers: tuple[Worker, ...] = WORKERS,
     console: TextIO | None = None,
@@ -73,7 +99,7 @@ def running_stack(
         migrate(settings.migrate_database_url)
         _check_ledger(settings)
         make_key_files(settings, origin=f"forge-{servers.home.identity}")
-        stack = Stack(servers, _flower(servers) if flower else None)
+        stack = Stack(servers, _web(servers) if web else None)
         _publish(stack)
         try:
             _start(stack, workers, beat=beat)
@@ -90,7 +116,6 @@ def run_stack(
     home: Path | None = None,
     demo: Callable[[Settings], None] | None = None,
     once: bool = False,
-    flower: bool = True,
 ) -> int:
     """Serve until Ctrl-C; with ``demo`` show that first, with ``once`` end after it.
 
@@ -104,7 +129,6 @@ def run_stack(
             running_stack(
                 home or forge_home(),
                 given=Given.from_environment(),
-                flower=flower,
                 console=sys.stderr,
                 hurry=interrupts.hurry,
             ) as stack,
@@ -141,14 +165,16 @@ def _start(stack: Stack, workers: tuple[Worker, ...], *, beat: bool) -> None:
         add(worker_program(worker, own, markers[worker.name]), servers.output)
     markers["events"] = run / "events.ready"
     add(events_program(environment, markers["events"]), servers.output)
-    if stack.flower is not None:
+    if stack.web is not None:
         add(stack.flower.program(environment), servers.output)
+        add(stack.gateway.program(environment), servers.output)
     if beat:
         add(Program("beat", beat_arguments(run / "beat-schedule"), environment), servers.output)
     for name, marker in markers.items():
         stack.handle(name).wait_ready(marker.exists, _WORKERS_START)
-    if stack.flower is not None:
+    if stack.web is not None:
         stack.handle("flower").wait_ready(stack.flower.answers, _WORKERS_START)
+        stack.handle("api").wait_ready(stack.gateway.answers, _WORKERS_START)
 
 
 def _check_ledger(settings: Settings) -> None:
@@ -159,22 +185,24 @@ def _check_ledger(settings: Settings) -> None:
         engine.dispose()
 
 
-def _flower(servers: Servers) -> FlowerServer:
-    return FlowerServer(
+def _web(servers: Servers) -> Web:
+    flower = FlowerServer(
         configuration=servers.home.run / "flowerconfig.py",
-        port=servers.ports.get("flower", first_choice=FIRST_CHOICE),
+        port=servers.ports.get("flower", first_choice=flowers.FIRST_CHOICE),
         password=servers.secrets.get("flower"),
     )
+    return Web(flower, GatewayServer(servers.ports.get("api", first_choice=gateways.FIRST_CHOICE)))
 
 
 def _publish(stack: Stack) -> None:
     endpoints = asdict(stack.settings) | {"pid": os.getpid()}
     del endpoints["home"]
-    if stack.flower is not None:
+    if stack.web is not None:
         endpoints |= {
             "flower_url": stack.flower.url,
-            "flower_user": USER,
+            "flower_user": flowers.USER,
             "flower_password": stack.flower.password,
+            "api_url": stack.gateway.url,
         }
     stack.servers.home.publish(endpoints)
 
@@ -182,7 +210,9 @@ def _publish(stack: Stack) -> None:
 def _summary(stack: Stack, seconds: float) -> str:
     home = stack.servers.home
     lines = [f"ready in {seconds:.1f} s; state and logs are in {home.path}"]
-    if stack.flower is not None:
+    if stack.web is not None:
         password = stack.servers.secrets.path("flower")
-        lines.append(f"Flower: {stack.flower.url} as {USER}; its password is in {password}")
+        flower = f"{stack.flower.url} as {flowers.USER}; its password is in {password}"
+        lines.append(f"Flower, with proposals and advice: {flower}")
+        lines.append(f"HTTP gateway: {stack.gateway.url}; `forge token issue NAME` lets NAME in")
     return "\n".join(lines)

@@ -183,7 +183,7 @@ def running_house(*, workers: tuple[Worker, ...] = WORKERS, beat: bool = True) -
     """Start a house; everything it started is ended with the block, also when a test fails."""
     folder = short_folder()
     try:
-        with running_stack(folder / "home", flower=False, beat=beat, workers=workers) as stack:
+        with running_stack(folder / "home", web=False, beat=beat, workers=workers) as stack:
             engine = make_engine(stack.settings.database_url)
             try:
                 with transaction(engine) as session:

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import base64
 import http.client
-import os
-import signal
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
 
-from forge_core.settings import VARIABLES
 from forge_workers.stack.flower import USER, FlowerServer
-from forge_workers.stack.processes import signal_group, start
-from tests.support import until
+from tests.support import free_port, serving
 
 PASSWORD = "a-password-of-tests"
 _VOID = {"link", "meta", "img", "br", "input"}
@@ -116,21 +111,6 @@ class Dashboard:
 @contextmanager
 def flower(folder: Path, *, reader_url: str, broker_url: str) -> Iterator[Dashboard]:
     """As the stack starts it; it is given no other address than it needs."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = FlowerServer(folder / "flowerconfig.py", port, PASSWORD)
-    environment = {k: v for k, v in os.environ.items() if k not in VARIABLES.values()}
-    environment |= {
-        "FORGE_HOME": str(folder),
-        "FORGE_READER_DATABASE_URL": reader_url,
-        "FORGE_BROKER_URL": broker_url,
-    }
-    process = start(server.program(environment))
-    try:
-        until(lambda: server.answers() or process.poll() is not None, 60)
-        assert process.poll() is None, process.communicate()[0].decode()
+    server = FlowerServer(folder / "flowerconfig.py", free_port(), PASSWORD)
+    with serving(server, folder, FORGE_READER_DATABASE_URL=reader_url, FORGE_BROKER_URL=broker_url):
         yield Dashboard(server)
-    finally:
-        signal_group(process.pid, signal.SIGKILL)
-        process.communicate()

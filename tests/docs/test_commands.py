@@ -67,7 +67,7 @@ def home() -> Iterator[Path]:
     """A running stack with an empty database."""
     folder = short_folder()
     try:
-        with running_stack(folder / "tour", beat=True, flower=False):
+        with running_stack(folder / "tour", beat=True, web=False):
             yield folder / "tour"
     finally:
         shutil.rmtree(folder)

@@ -42,7 +42,7 @@ def stack(api: MessagesApi, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
     monkeypatch.setenv("ANTHROPIC_BASE_URL", api.url)
     folder = short_folder()
     try:
-        with running_stack(folder / "home", flower=False, workers=NEEDED) as stack:
+        with running_stack(folder / "home", web=False, workers=NEEDED) as stack:
             yield stack
     finally:
         shutil.rmtree(folder)

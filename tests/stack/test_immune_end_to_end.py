@@ -56,7 +56,7 @@ GENEROUS = 300.0
 def stack() -> Iterator[Stack]:
     folder = short_folder()
     try:
-        with running_stack(folder / "home", flower=False) as stack:
+        with running_stack(folder / "home", web=False) as stack:
             yield stack
     finally:
         shutil.rmtree(folder)

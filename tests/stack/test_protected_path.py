@@ -71,7 +71,7 @@ def platform() -> Iterator[Platform]:
         for name, value in variables.items():
             patch.setenv(name, value)
         try:
-            with running_stack(folder / "home", flower=False) as stack:
+            with running_stack(folder / "home", web=False) as stack:
                 (folder / "bin").mkdir()
                 (folder / "bin" / "forge").symlink_to(Path(sys.executable).parent / "forge")
                 yield Platform(

@@ -15,11 +15,14 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import psutil
 import pytest
 
+from forge_core.access.tokens import Scope, issue
+from forge_core.database import make_engine, transaction
 from forge_core.settings import Settings
 from forge_workers.stack.up import Stack, running_stack
 from tests.support import living_in, short_folder, until
@@ -53,13 +56,13 @@ def forge_up(home: Path) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def status_of(stack: Stack, password: str | None) -> int:
+def status_of(stack: Stack, password: str | None, path: str = "/workers") -> int:
     connection = http.client.HTTPConnection("127.0.0.1", stack.flower.port, timeout=5)
     headers = {}
     if password is not None:
         word = base64.b64encode(f"forge:{password}".encode()).decode()
         headers["Authorization"] = f"Basic {word}"
-    connection.request("GET", "/workers", headers=headers)
+    connection.request("GET", path, headers=headers)
     status = connection.getresponse().status
     connection.close()
     return status
@@ -72,12 +75,33 @@ def test_other_commands_find_the_servers(stack):
     content = json.loads(endpoints.read_text())
     assert content["pid"] == os.getpid()
     assert content["flower_url"] == stack.flower.url
+    assert content["api_url"] == stack.gateway.url
 
 
 def test_flower_needs_its_password(stack):
     assert status_of(stack, None) == 401
     assert status_of(stack, "wrong") == 401
     assert status_of(stack, stack.flower.password) == 200
+
+
+def test_governance_pages_are_in_flower(stack):
+    assert status_of(stack, None, "/governance") == 401
+    assert status_of(stack, stack.flower.password, "/governance") == 200
+
+
+def test_the_gateway_lets_in_who_has_a_token(stack):
+    engine = make_engine(stack.settings.database_url, pool_size=1)
+    with transaction(engine) as session:
+        token = issue(session, "tests", [Scope.READ], timedelta(minutes=5)).token
+    engine.dispose()
+    found = []
+    for given in (None, token):
+        headers = {} if given is None else {"Authorization": f"Bearer {given}"}
+        connection = http.client.HTTPConnection("127.0.0.1", stack.gateway.port, timeout=5)
+        connection.request("GET", "/v1/proposals", headers=headers)
+        found.append(connection.getresponse().status)
+        connection.close()
+    assert found == [401, 200]
 
 
 def test_no_secret_is_on_a_command_line_in_an_environment_or_in_a_log(stack):
@@ -89,7 +113,7 @@ def test_no_secret_is_on_a_command_line_in_an_environment_or_in_a_log(stack):
     ]
     assert len(passwords) == 10
     processes = [psutil.Process(handle.pid) for handle in stack.servers.supervisor.handles.values()]
-    assert len(processes) == 12
+    assert len(processes) == 13
     for process in processes:
         words = [*process.cmdline(), *process.environ().values()]
         assert not [word for word in words for password in passwords if password in word]

@@ -1,0 +1,356 @@
+"""The HTTP gateway as a process of its own: what is read, who is let in, and what is refused."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import shutil
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from forge_core.access import tokens
+from forge_core.access.tokens import Scope
+from forge_core.advisory.advising import give
+from forge_core.advisory.constitution import PACKAGED
+from forge_core.advisory.reading import read_matters
+from forge_core.advisory.rules import analyse
+from forge_core.database import transaction
+from forge_workers import queries
+from forge_workers.api.gateway import AT_ONCE
+from forge_workers.stack.gateway import GatewayServer
+from forge_workers.words.advice import ADVISORY
+from forge_workers.words.values import plain
+from tests.conftest import TEMPLATE, _servers
+from tests.core.conftest import _house
+from tests.core.factories import House, found_house
+from tests.support import free_port, serving, short_folder
+
+pytestmark = pytest.mark.processes
+
+HOSTILE = "<script>alert(1)</script> \u202eevil \x07"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass
+class Caller:
+    """Somebody with a token."""
+
+    port: int
+    token: str | None
+
+    def get(self, path: str, *, method: str = "GET", **headers: str) -> Answer:
+        if self.token is not None:
+            headers.setdefault("Authorization", f"Bearer {self.token}")
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            connection.request(method, path, headers=headers)
+            answer = connection.getresponse()
+            body = answer.read()
+            return Answer(answer.status, {k.lower(): v for k, v in answer.getheaders()}, body)
+        finally:
+            connection.close()
+
+
+@pytest.fixture(scope="module")
+def world(pytestconfig: pytest.Config) -> Iterator[SimpleNamespace]:
+    """A house with an open and an executed proposal, a token, and the gateway over it."""
+    with _house(_servers(pytestconfig), TEMPLATE) as house:
+        found_house(house)
+        executed = house.open(title="Be kind", payload={"text": "To everybody."})
+        advise(house)
+        house.approve(executed)
+        house.close_now()
+        house.perform("enforcement.execute")
+        proposal = house.open(title="Be wise", description=HOSTILE, reason=HOSTILE)
+        advise(house)
+        house.vote(proposal, "cora", "against")
+        house.perform("votes.count")
+        folder, server = short_folder(), GatewayServer(free_port())
+        url = house.server.url("forge_reader", house.name)
+        with serving(server, folder, FORGE_READER_DATABASE_URL=url) as process:
+            yield SimpleNamespace(
+                house=house,
+                proposal=proposal,
+                executed=executed,
+                process=process,
+                port=server.port,
+                caller=Caller(server.port, issue(house)),
+            )
+        shutil.rmtree(folder)
+
+
+def advise(house: House) -> None:
+    house.sweep()
+    house.perform("advisory.analyse")
+
+
+def issue(house: House) -> str:
+    with transaction(house.app) as session:
+        return tokens.issue(session, "portal", [Scope.READ], timedelta(days=1)).token
+
+
+@pytest.fixture
+def caller(world) -> Caller:
+    return world.caller
+
+
+def test_proposals_are_listed_with_votes_and_advice(world, caller):
+    answer = caller.get("/v1/proposals")
+
+    assert answer.status == 200
+    newest, oldest = answer.json["proposals"]
+    assert (newest["id"], newest["title"], newest["status"]) == (
+        world.proposal,
+        "Be wise",
+        "active",
+    )
+    assert (newest["against_weight"], newest["advised_by"]) == ("5", "rules")
+    assert newest["opened_at"].endswith("Z")
+    assert oldest["status"] == "executed"
+
+
+@pytest.mark.parametrize(
+    ("query", "titles"),
+    [
+        ("status=executed", ["Be kind"]),
+        ("status=failed", []),
+        ("type=policy&limit=1", ["Be wise"]),
+        ("type=treasury_allocation", []),
+    ],
+)
+def test_a_list_can_be_narrowed(caller, query, titles):
+    found = caller.get(f"/v1/proposals?{query}").json["proposals"]
+
+    assert [one["title"] for one in found] == titles
+
+
+def test_a_proposal_is_shown_as_the_command_line_shows_it(world, caller):
+    found = caller.get(f"/v1/proposals/{world.executed}").json
+
+    assert found["decision"]["outcome"] == "approved"
+    assert found["advice"][0]["analysis"]["is_advisory"] is True
+    assert found["history"][0]["kind"] == "proposal.created"
+    with transaction(world.house.app) as session:
+        told = queries.proposal(session, world.executed) | {"now": found["now"]}
+    assert found == json.loads(json.dumps(told, default=plain))
+
+
+def test_advice_is_given_with_what_came_of_the_like_of_it(world, caller):
+    with transaction(world.house.app) as session:
+        (matter,) = read_matters(session, world.house.catalogue, [world.proposal])
+        give(session, {world.proposal: analyse(matter, PACKAGED)}, number=2)
+
+    found = caller.get(f"/v1/proposals/{world.proposal}/advice").json
+
+    assert found["note"] == ADVISORY
+    assert [one["number"] for one in found["advice"]] == [2, 1]
+    newest = found["advice"][0]
+    assert newest["analysis"]["is_advisory"] is True
+    assert newest["analysis"]["summary"]
+    assert found["earlier"] is None or found["earlier"]["source"] == "rules"
+
+
+def test_a_draft_has_no_advice(world, caller):
+    draft = world.house.propose(title="Not yet")
+
+    assert caller.get(f"/v1/proposals/{draft}/advice").json == {
+        "note": ADVISORY, "advice": [], "earlier": None,
+    }  # fmt: skip
+
+
+def test_what_came_of_all_advice_is_told(caller):
+    found = caller.get("/v1/advice?days=0").json
+
+    assert found["note"] == ADVISORY
+    (row,) = found["calibration"]
+    assert (row["source"], row["given"], row["executed"]) == ("rules", 1, 1)
+    assert set(found["brier"]) == {"rules"}
+    assert found["terms"]["mode"] == "single"
+
+
+def test_texts_come_as_they_were_written_and_nothing_takes_them_for_a_page(world, caller):
+    answer = caller.get(f"/v1/proposals/{world.proposal}")
+
+    assert answer.json["description"] == HOSTILE
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["cache-control"] == "no-store"
+    assert "server" not in answer.headers
+
+
+CALLS = ["/v1/proposals", "/v1/proposals/{id}", "/v1/proposals/{id}/advice", "/v1/advice"]
+
+
+@pytest.mark.parametrize("path", CALLS)
+@pytest.mark.parametrize(
+    "authorization",
+    [None, "", "Bearer", "Bearer ", "Bearer x", "Basic Zm9yZ2U6eA==", "Bearer forge_" + "A" * 43,
+     "bearer \xff", "Bearer " + "x" * 20_000],
+)  # fmt: skip
+def test_without_a_token_nothing_is_told(world, path, authorization):
+    stranger = Caller(world.port, None)
+    headers = {} if authorization is None else {"Authorization": authorization}
+    answer = stranger.get(path.format(id=world.proposal), **headers)
+
+    assert answer.status == 401
+    assert answer.headers["www-authenticate"] == "Bearer"
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json["code"] == "TOKEN_INVALID"
+    assert b"Be wise" not in answer.body
+
+
+def test_the_scheme_may_be_written_small(caller):
+    assert caller.get("/v1/advice", Authorization=f"bearer {caller.token}").status == 200
+
+
+def test_a_token_that_is_revoked_or_ended_opens_nothing_from_then_on(world):
+    house, token = world.house, issue(world.house)
+    caller = Caller(world.port, token)
+    assert caller.get("/v1/advice").status == 200
+    with transaction(house.app) as session:
+        tokens.revoke(session, tokens.tokens(session, limit=1)[0]["id"])
+    assert caller.get("/v1/advice").status == 401
+
+    caller = Caller(world.port, issue(house))
+    assert caller.get("/v1/advice").status == 200
+    house.sql(
+        "UPDATE access_tokens SET issued_at = now() - interval '2 d', expires_at = now()"
+        " WHERE revoked_at IS NULL AND id = (SELECT id FROM access_tokens ORDER BY issued_at DESC"
+        " LIMIT 1)"
+    )
+    assert caller.get("/v1/advice").status == 401
+
+
+def test_a_token_for_something_else_is_told_what_it_lacks(world):
+    caller = Caller(world.port, issue(world.house))
+    world.house.sql(
+        "UPDATE access_tokens SET scopes = '{vote}'"
+        " WHERE id = (SELECT id FROM access_tokens ORDER BY issued_at DESC LIMIT 1)"
+    )
+    answer = caller.get("/v1/proposals")
+
+    assert (answer.status, answer.json["code"]) == (403, "TOKEN_SCOPE")
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "code", "says"),
+    [
+        ("/v1/proposals/p-nothing", 404, "PROPOSAL_UNKNOWN", "p-nothing"),
+        ("/v1/proposals/p-nothing/advice", 404, "PROPOSAL_UNKNOWN", "p-nothing"),
+        ("/v1/proposals/%00", 422, "ID_INVALID", "no spaces, control"),
+        ("/v1/proposals/%ED%A0%80", 404, "PROPOSAL_UNKNOWN", "���"),
+        ("/v1/proposals/" + "x" * 5_000, 422, "ID_INVALID", "an id has 1 to 200"),
+        ("/v1/proposals?status=maybe", 422, "CALL_INVALID", "status: "),
+        ("/v1/proposals?limit=0", 422, "CALL_INVALID", "limit: "),
+        ("/v1/proposals?limit=501", 422, "CALL_INVALID", "limit: "),
+        ("/v1/proposals?limit=many", 422, "CALL_INVALID", "limit: "),
+        ("/v1/proposals?type=%00", 422, "ID_INVALID", "no spaces, control"),
+        ("/v1/advice?days=91", 422, "CALL_INVALID", "days: "),
+        ("/v1/nothing", 404, "CALL_UNKNOWN", "/openapi.json"),
+        ("/", 404, "CALL_UNKNOWN", "/openapi.json"),
+    ],
+)
+def test_what_is_wrong_is_named(caller, path, status, code, says):
+    answer = caller.get(path)
+
+    assert answer.status == status
+    problem = answer.json
+    assert (problem["code"], problem["status"], problem["type"]) == (code, status, "about:blank")
+    assert says in problem["detail"]
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+@pytest.mark.parametrize("path", CALLS)
+def test_nothing_can_be_done_here(world, caller, method, path):
+    answer = caller.get(path.format(id=world.proposal), method=method)
+
+    assert (answer.status, answer.json["code"]) == (405, "CALL_NOT_ALLOWED")
+
+
+def test_the_calls_are_described_for_programs(world):
+    described = Caller(world.port, None).get("/openapi.json").json
+
+    assert set(described["paths"]) == {"/health", *(c.replace("id", "proposal") for c in CALLS)}
+    assert all(call["get"]["description"] for call in described["paths"].values())
+
+
+def test_health_needs_no_token_and_tells_nothing(world):
+    answer = Caller(world.port, None).get("/health")
+
+    assert (answer.status, answer.json) == (200, {"status": "ok"})
+
+
+def test_many_who_ask_at_once_are_all_answered(world, caller):
+    """More than there are connections to the database, beside some who say nothing."""
+    silent = [socket.create_connection(("127.0.0.1", world.port)) for _ in range(20)]
+    statuses: list[int] = []
+    callers = [
+        threading.Thread(
+            target=lambda: statuses.append(caller.get(f"/v1/proposals/{world.executed}").status)
+        )
+        for _ in range(AT_ONCE * 5)
+    ]
+    for one in callers:
+        one.start()
+    for one in callers:
+        one.join()
+    for one in silent:
+        one.close()
+
+    assert statuses == [200] * AT_ONCE * 5
+
+
+def test_without_a_database_it_says_so(world, folder):
+    gone = "postgresql://forge_reader:secret-word@127.0.0.1:1/forge"
+    server = GatewayServer(free_port())
+    with serving_away(server, folder, gone):
+        for path in ("/health", "/v1/advice"):
+            answer = Caller(server.port, world.caller.token).get(path)
+            assert (answer.status, answer.json["code"]) == (503, "UNAVAILABLE")
+            assert b"secret-word" not in answer.body
+
+
+def serving_away(server: GatewayServer, folder, url: str):
+    """It listens all the same; its health says that it cannot read."""
+
+    class Listening:
+        program = staticmethod(server.program)
+
+        @staticmethod
+        def answers() -> bool:
+            try:
+                Caller(server.port, None).get("/openapi.json")
+            except OSError:
+                return False
+            return True
+
+    return serving(Listening(), folder, FORGE_READER_DATABASE_URL=url)
+
+
+def test_it_ends_when_it_is_told_to(world, folder):
+    server = GatewayServer(free_port())
+    url = world.house.server.url("forge_reader", world.house.name)
+    with serving(server, folder, FORGE_READER_DATABASE_URL=url) as process:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) in {0, -signal.SIGTERM}
