@@ -67,7 +67,7 @@ def home() -> Iterator[Path]:
     """A running stack with an empty database."""
     folder = short_folder()
     try:
-        with running_stack(folder / "tour", beat=True, web=False):
+        with running_stack(folder / "tour", beat=True):
             yield folder / "tour"
     finally:
         shutil.rmtree(folder)
@@ -164,12 +164,35 @@ def test_a_model_is_tried_as_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert {one.body["model"] for one in api.requests} == {"claude-sonnet-5-5", "claude-haiku-5-5"}
 
 
+@pytest.mark.processes
+@pytest.mark.skipif(shutil.which("curl") is None, reason="no curl is installed")
+def test_the_gateway_is_asked_as_shown(home: Path) -> None:
+    for shown in shown_commands():
+        if "gateway" in shown.words:
+            assert run(home, shown.command).exit_code == 0, shown.command
+    page = (ROOT / "docs" / "gateway.md").read_text(encoding="utf-8")
+    (script,) = re.findall(r"^```bash\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    address = json.loads((home / "endpoints.json").read_text(encoding="utf-8"))["api_url"]
+    done = subprocess.run(
+        ["bash", "-euc", script.replace("http://127.0.0.1:8300", address)],
+        cwd=ROOT,
+        env={**os.environ, "FORGE_HOME": str(home)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "proposals" in json.loads(done.stdout)
+
+
 def test_every_block_is_run_by_a_test() -> None:
     known = {
         "tour",
         "replay",
         "platform",
         "model",
+        "gateway",
     }  # the last one where the platform's module is known
     for shown in shown_commands():
         if not known & set(shown.words):
