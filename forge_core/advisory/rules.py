@@ -34,7 +34,7 @@ from forge_core.advisory.checks.benefits import benefits
 from forge_core.advisory.constitution import Constitution, Principle
 from forge_core.advisory.matter import Matter
 
-VERSION: Final = "rules-2"
+VERSION: Final = "rules-3"
 """Told with every analysis; another one whenever a check says something else."""
 
 CHECKS: Final[tuple[Callable[[Matter], Iterable[Point]], ...]] = (
@@ -48,8 +48,11 @@ CHECKS: Final[tuple[Callable[[Matter], Iterable[Point]], ...]] = (
     trust.roles,
     trust.own_gain,
     means.allocations,
+    means.votes_bought,
     overlays.registrations,
     overlays.updates,
+    overlays.promises,
+    overlays.hands,
     overlays.standing,
     exceptional.emergencies,
     exceptional.extensions,
@@ -100,6 +103,8 @@ _REMEDIES: Final = {
     "conflict": "Settle with the proposals on the same which of them shall stand.",
     "duplicate": "Withdraw one of the two.",
     "pressure": "Give reasons instead of pressing.",
+    "unseen_code": "Lay the code open.",
+    "unheard": "Ask them first, and say what they answer.",
     "impossible_now": "Propose against what is there now.",
 }
 _MENDABLE: Final = frozenset({

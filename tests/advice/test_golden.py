@@ -1,8 +1,8 @@
 """The rule-based adviser beside people's labels: how far it agrees, and what it must not miss.
 
-``unseen.json`` was written by somebody who knew what proposals can carry and what the labels mean,
-and none of the rules; ``known.json`` by somebody who knew them, to make it hard. Labels are never
-changed to fit; what the rules said at first sight is in docs/advice.md.
+``unseen.json`` and ``fresh.json`` were written by people who knew what proposals can carry and what
+the labels mean, and none of the rules; ``known.json`` by somebody who knew them, to make it hard.
+Labels are never changed to fit; what the rules said at first sight is in docs/advice.md.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.core.factories import House, found_house
 
 SIZE = 60
 FILES = sorted(path.name for path in GOLDEN.glob("*.json"))
-LEAST_KAPPA = {"unseen.json": 0.9, "known.json": 0.8}
+LEAST_KAPPA = {"unseen.json": 0.95, "fresh.json": 0.85, "known.json": 0.8}
 LEAST_RECALL = 0.95
 
 
@@ -90,4 +90,4 @@ def test_kappa_is_one_for_all_agreed_and_nothing_for_chance():
 def test_most_of_the_set_was_labelled_by_somebody_who_knew_no_rule(judged):
     sizes = {file: len(cases) for file, cases in judged.items()}
     assert sum(sizes.values()) >= SIZE
-    assert 2 * sizes["unseen.json"] >= sum(sizes.values())
+    assert 2 * (sizes["unseen.json"] + sizes["fresh.json"]) >= sum(sizes.values())

@@ -47,7 +47,7 @@ def test_a_try_that_fails_shows_what_voters_would_see(forge: Forge, api: Message
     api.plays(wire.fails(401))
     said = forge("advice", "try")
     assert said.status == 1
-    assert "by fallback (rules-2)" in said.out
+    assert "by fallback (rules-3)" in said.out
     assert "no model's: KEY_REFUSED" in said.out
     assert KEY_OF_TESTS not in said.out + said.err
 

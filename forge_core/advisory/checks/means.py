@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import Final
@@ -10,6 +11,12 @@ from forge_core.advisory.analysis import Point, Severity
 from forge_core.advisory.constitution import Principle
 from forge_core.advisory.matter import Matter, number_of
 
+_BOUGHT: Final = re.compile(
+    r"\bfor (?:each|every|all) (?:yes|no)[- ](?:ballots?|votes?)\b|\b(?:yes|no)[- ]voters?\b"
+    r"|\b(?:who|whoever|that) (?:will )?(?:votes?|voted|casts?) (?:an? )?(?:yes|no|for|against|in "
+    r"favou?r)\b|\bwhose (?:ballots?|votes?)\b[^.\n]{0,60}\b(?:yes|no|for|against|in favou?r)\b",
+    re.IGNORECASE,
+)
 _STEPS: Final = (
     (Fraction(1, 4), Severity.CRITICAL),
     (Fraction(1, 10), Severity.HIGH),
@@ -47,3 +54,18 @@ def allocations(matter: Matter) -> Iterator[Point]:
             "against it later",
             code="no_purpose",
         )
+
+
+def votes_bought(matter: Matter) -> Iterator[Point]:
+    """A payment that depends on how somebody votes."""
+    if not any("recipient" in action for action in matter.actions):
+        return
+    if found := _BOUGHT.search("\n".join(matter.texts.values())):
+        for principle in (Principle.FAIRNESS, Principle.TRUST_INTEGRITY):
+            yield Point(
+                principle=principle,
+                severity=Severity.CRITICAL,
+                explanation="it pays for how somebody votes",
+                quote=found[0][:400],
+                code="votes_bought",
+            )

@@ -18,6 +18,37 @@ _GENEROUS: Final = {
 }
 _LIMITS: Final = tuple(_GENEROUS)
 _NUMBER: Final = re.compile(r"\d+")
+_MILLISECONDS: Final = re.compile(
+    r"\b(?:at most|up to|limit\w*(?: (?:of|to|is))?|no more than|within|max(?:imum)?\.?(?: of)?) "
+    r"(\d{1,6})\s*(?:ms|milliseconds?)\b",
+    re.IGNORECASE,
+)
+_SECRETS: Final = (
+    r"(?:session tokens?|passwords?|credentials?|private keys?|api keys?|secrets?|messages?|mails?"
+    r"|e-?mails?|addresses|contacts)"
+)
+_GIVEN: Final = (
+    r"(?:mirror\w*|forward\w*|sen[dt]s?|sending|transmit\w*|shar(?:e|ed|es|ing)|upload\w*|hand(?:s|ed)"
+    r" over|pass(?:es|ed) (?:on|to)|authenticat\w+ with|cop(?:y|ied|ies) to)"
+)
+_OUTSIDE: Final = re.compile(
+    r"\b(?:partners?|third[- ]part(?:y|ies)|outside|external|vendors?|(?:sub)?contractors?)\b",
+    re.IGNORECASE,
+)
+_LEAVES: Final = re.compile(
+    rf"\b{_SECRETS}\b[^.\n]{{0,80}}\b{_GIVEN}\b|\b{_GIVEN}\b[^.\n]{{0,80}}\b{_SECRETS}\b",
+    re.IGNORECASE,
+)
+_STAYS: Final = re.compile(
+    r"\b(?:no|not|never|nothing|none)\b[^.\n]{0,60}\b(?:leav\w+|sen[dt]|shar\w+|forward\w*|outside"
+    r"|third[- ]part(?:y|ies))\b",
+    re.IGNORECASE,
+)
+_UNSEEN_CODE: Final = re.compile(
+    r"\bclosed[- ]source\b|\b(?:source|code)\b[^.\n]{0,80}\b(?:not (?:available|public|open|shown"
+    r"|disclosed)|cannot be (?:inspected|read|reviewed)|proprietary|unavailable)\b",
+    re.IGNORECASE,
+)
 
 
 def registrations(matter: Matter) -> Iterator[Point]:
@@ -69,6 +100,44 @@ def updates(matter: Matter) -> Iterator[Point]:
                 "version: what it promised may have changed",
                 code="major_version",
             )
+
+
+def promises(matter: Matter) -> Iterator[Point]:
+    """Limits that the text states otherwise than the manifest."""
+    said = {int(number) for number in _MILLISECONDS.findall(matter.prose)}
+    for action in matter.actions:
+        taken = action.get("max_execution_ms")
+        if isinstance(taken, int) and said and taken not in said:
+            yield Point(
+                principle=Principle.TRANSPARENCY,
+                severity=Severity.MEDIUM,
+                explanation=f"the text speaks of {max(said)} ms a call, the manifest takes {taken}",
+                code="text_slips",
+            )
+
+
+def hands(matter: Matter) -> Iterator[Point]:
+    """What members entrust to the platform and others would get, and code that nobody may read."""
+    if not any("overlay" in action for action in matter.actions):
+        return
+    text = "\n".join(matter.texts.values())
+    leaves = _LEAVES.search(text)
+    if leaves and _OUTSIDE.search(text) and not _STAYS.search(text):
+        yield Point(
+            principle=Principle.SECURITY,
+            severity=Severity.CRITICAL,
+            explanation="what members entrust to the platform would go to others",
+            quote=leaves[0][:400],
+            code="data_leaves",
+        )
+    if unseen := _UNSEEN_CODE.search(text):
+        yield Point(
+            principle=Principle.TRANSPARENCY,
+            severity=Severity.HIGH,
+            explanation="nobody here could read what runs",
+            quote=unseen[0][:400],
+            code="unseen_code",
+        )
 
 
 def standing(matter: Matter) -> Iterator[Point]:

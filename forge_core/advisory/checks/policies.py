@@ -12,11 +12,11 @@ from forge_core.advisory.matter import Matter
 
 _RECORDS: Final = (
     r"(?:records?|archives?|proposals?|comments?|logs?|ledger|minutes|histor(?:y|ies)|ballots?"
-    r"|evidence|reports?|backups?|reviews?)"
+    r"|evidence|reports?|backups?|reviews?|post-?mortems?|documents?|notes)"
 )
 _GONE: Final = (
     r"(?:delet\w+|destroy\w*|eras\w+|purg\w+|wip(?:e|ed|es|ing)|removed? from (?:public )?view"
-    r"|burn\w*|shred\w*)"
+    r"|burn\w*|shred\w*|discard\w*|(?:throw|thrown|threw) (?:out|away)|dispos\w+ of)"
 )
 _TAKEN: Final = {
     Principle.KNOWLEDGE_PRESERVATION: re.compile(
@@ -34,13 +34,24 @@ _TAKEN: Final = {
         r"from (?:public )?(?:questions?|criticism|objections?|comment\w*)\b|\b(?:may|can|shall) "
         r"not (?:be )?(?:question\w*|criticis\w*|criticiz\w*|appeal\w*|challeng\w*|overrul\w*)\b"
         r"|\b(?:final and binding|no appeal)\b|\b(?:takes?|make) (?:all |the |any )?(?:\w+ )?"
-        r"decisions? (?:alone|among themselves|on (?:its|their) own)\b|\bloses? the right to\b",
+        r"decisions? (?:alone|among themselves|on (?:its|their) own)\b|\bloses? the right to\b"
+        r"|\b(?:counts?|treated|deemed|considered)(?: as)? (?:reviewed|approved|signed|accepted"
+        r"|an? (?:yes|approval|review|sign-?off))\b|\b(?:approv\w+|sign-?offs?|decid\w+|accept\w+) "
+        r"(?:is |are |be )?(?:automatic\w*|generated)\b|\bautomatic\w* (?:approv|accept|sign|decid)"
+        r"\w+|\bnot subject to (?:any )?(?:manual |human )?(?:override|review|appeal|veto)\b"
+        r"|\bdecisions? (?:is|are) final\b"
+        r"|\bguardians? (?:abstain|refrain|(?:may|must|shall) not)\b",
         re.IGNORECASE,
     ),
 }
 _KEPT: Final = re.compile(
-    r"\b(?:scann\w+|cop(?:y|ies)|backups?|hash\w*|kept (?:on|for good|in)|can be restored|exported"
-    r"|personal data|at (?:his|her|their) own request)\b",
+    r"\b(?:scann\w+|cop(?:y|ies)|backups?|hash\w*|kept (?:on|for (?:good|ever)|in|without limit)"
+    r"|can be restored|exported|personal data|at (?:his|her|their) own request)\b",
+    re.IGNORECASE,
+)
+_BACKUPS_TOO: Final = re.compile(
+    r"\b(?:includ\w+ (?:all |the |any |every )?(?:backups?|cop(?:y|ies))|(?:backups?|copies) (?:too"
+    r"|alike|as well|included)|no (?:archives?|backups?|cop(?:y|ies)))\b",
     re.IGNORECASE,
 )
 
@@ -54,7 +65,7 @@ def taken_away(matter: Matter) -> Iterator[Point]:
         found = pattern.search(text)
         if found is None:
             continue
-        if principle is Principle.KNOWLEDGE_PRESERVATION and _KEPT.search(text):
+        if principle is Principle.KNOWLEDGE_PRESERVATION and _stays(text):
             continue
         yield Point(
             principle=principle,
@@ -63,3 +74,8 @@ def taken_away(matter: Matter) -> Iterator[Point]:
             quote=found[0][:400],
             code="taken_away",
         )
+
+
+def _stays(text: str) -> bool:
+    """Whether something of what goes is kept, and that is not taken back."""
+    return bool(_KEPT.search(text)) and not _BACKUPS_TOO.search(text)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from typing import Any, Final
 
 from forge_core.advisory.analysis import Point, Severity
 from forge_core.advisory.constitution import Principle
-from forge_core.advisory.matter import Change, Matter
+from forge_core.advisory.matter import Change, Matter, number_of
+
+Document = Mapping[str, Any]
 
 FAR_SHARE: Final = Fraction(1, 2)
 SOME_SHARE: Final = Fraction(1, 5)
@@ -142,21 +144,44 @@ def watching(matter: Matter) -> Iterator[Point]:
         if "mode" in after and before.get("mode") != after["mode"]:
             yield from _mode(key, str(before.get("mode", "enforce")), str(after["mode"]))
         elif key == "immune.allowlist":
-            yield Point(
-                principle=Principle.SECURITY,
-                severity=Severity.HIGH,
-                explanation="whom the immune system may not touch changes: look at every name",
-                code="allowlist",
-            )
+            yield from _untouchable(matter, before, after)
         else:
             changed = [name for name in after if before.get(name) != after[name]]
+            slight = changed and all(_slight(before.get(name), after[name]) for name in changed)
             yield Point(
                 principle=Principle.SECURITY,
-                severity=Severity.MEDIUM,
+                severity=Severity.LOW if slight else Severity.MEDIUM,
                 explanation=f"{key} changes: {', '.join(changed) or 'its terms'}; `forge immune "
                 "replay` tells what that would have done",
                 code="immune_terms",
             )
+
+
+def _untouchable(matter: Matter, before: Document, after: Document) -> Iterator[Point]:
+    yield Point(
+        principle=Principle.SECURITY,
+        severity=Severity.HIGH,
+        explanation="whom the immune system may not touch changes: look at every name",
+        code="allowlist",
+    )
+    known = before.get("allowed", ())
+    added = [entry for entry in after.get("allowed", ()) if entry not in known]
+    if any(matter.proposer in _document(entry).values() for entry in added):
+        for principle in (Principle.FAIRNESS, Principle.SECURITY):
+            yield Point(
+                principle=principle,
+                severity=Severity.CRITICAL,
+                explanation=f"{matter.proposer} would be exempt from what everybody else is under",
+                code="own_exemption",
+            )
+
+
+def _slight(before: Any, after: Any) -> bool:
+    """A number that moves by a quarter of what it was, at most."""
+    numbers = number_of(before), number_of(after)
+    if numbers[0] is None or numbers[1] is None:
+        return False
+    return 4 * abs(numbers[1] - numbers[0]) <= abs(numbers[0])
 
 
 def common_limits(matter: Matter) -> Iterator[Point]:
@@ -224,7 +249,8 @@ def _loss(change: Change, before: Fraction, after: Fraction) -> Severity:
 def _burden(change: Change, before: Fraction, after: Fraction) -> Severity:
     factor = _factor(before, after)
     at_bound = change.bounds is not None and after in (change.bounds.least, change.bounds.most)
-    if at_bound or factor is None or factor >= 2:
+    one_more = before.denominator == 1 and after == before + 1  # of people: the least that is more
+    if at_bound or factor is None or (factor >= 2 and not one_more):
         return Severity.HIGH
     return Severity.LOW
 
@@ -256,5 +282,5 @@ def _mode(key: str, before: str, after: str) -> Iterator[Point]:
         )
 
 
-def _document(value: Any) -> dict[str, Any]:
+def _document(value: Any) -> Document:
     return value if isinstance(value, dict) else {}

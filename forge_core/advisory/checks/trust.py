@@ -20,6 +20,11 @@ _UNTOLD: Final = re.compile(
     r"|reasons? (?:are|is) (?:known|confidential)|for reasons? (?:that )?(?:i|we) )",
     re.IGNORECASE,
 )
+_UNHEARD: Final = re.compile(
+    r"\b(?:have|has|had|was|were|did)(?: not|n't) (?:yet )?(?:been )?(?:talk|sp[eo]ak|spok|ask|hear"
+    r"|told|tell|contact|inform)\w*|\bwithout (?:asking|hearing|telling|talking to)\b",
+    re.IGNORECASE,
+)
 REASONED: Final = 60
 """Characters of description and reason together from which on a cause is stated at all."""
 
@@ -59,6 +64,14 @@ def levels(matter: Matter) -> Iterator[Point]:
                     "stated that anybody could check",
                     code="lowered_without_cause",
                 )
+        elif steps < 0 and (unheard := _UNHEARD.search(matter.prose)):
+            yield Point(
+                principle=Principle.FAIRNESS,
+                severity=Severity.MEDIUM,
+                explanation=f"{who} was not heard before",
+                quote=unheard[0],
+                code="unheard",
+            )
         elif after == "QUARANTINE":
             yield Point(
                 principle=Principle.FAIRNESS,

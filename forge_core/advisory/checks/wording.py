@@ -25,7 +25,8 @@ _AUTHORITY: Final = re.compile(
     r"\b(?:everyone (?:agrees|knows|wants)|everybody (?:agrees|knows|wants)|all experts|nobody "
     r"(?:objects|can object|could object|disagrees)|the founders (?:want|demand|have (?:already )?"
     r"(?:decided|approved))|already (?:approved|decided|agreed) (?:by|in)|only (?:a )?fools?|any "
-    r"reasonable (?:person|member)|those who (?:oppose|vote against)|enemies of|as (?:a|your) "
+    r"reasonable (?:person|member)|those who (?:oppose|vote against)(?: it| this)? (?:are|want|hate"
+    r"|fear)|enemies of|as (?:a|your) "
     r"core member,? I (?:know|assure|guarantee)|guaranteed (?:profit|success|returns?)|risk[- ]free"
     r"|100 ?% safe|obviously|it goes without saying|secret(?:ly)?|confidential reasons?"
     r"|(?:can(?:not|'t)|may not|won't) (?:be )?(?:disclose|explain|say|tell|share|go into)\w*)\b",
