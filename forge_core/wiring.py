@@ -272,6 +272,7 @@ JOB_KINDS: Final[tuple[JobKind, ...]] = (
             consult.abreast,
         ),
         lease=consult.LEASE,
+        on_dead=consult.give_up,
     ),
     JobKind(
         advising.BATCH,

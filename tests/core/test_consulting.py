@@ -22,6 +22,7 @@ from forge_core.advisory.consulting.transport import BoundedTransport
 from forge_core.advisory.report import advice_on
 from forge_core.advisory.terms import KEY
 from forge_core.database import transaction
+from forge_core.jobs.lifecycle import revive
 from tests.advice import messages_api as wire
 from tests.advice.asking import (
     KEY_OF_TESTS,
@@ -143,6 +144,53 @@ def test_turned_off_nobody_is_asked(house, api):
     on_terms(house, mode="off")
     assert consulted(house, house.open(**GOOD))["source"] == "rules"
     assert api.requests == []
+
+
+@pytest.mark.usefixtures("api")
+def test_a_consultation_that_dies_of_our_own_fault_leaves_a_fallback(house, monkeypatch):
+    def breaks(*_: object) -> None:
+        raise ValueError("a fault of ours, with words of a proposal")
+
+    asks = consult.ask_all
+    monkeypatch.setattr(consult, "ask_all", breaks)
+    proposal = house.open(**GOOD)
+    rules = consulted(house, proposal)
+    for _ in range(6):
+        hurry(house)
+        house.perform("advisory.consult")
+
+    assert house.sql("SELECT state FROM jobs WHERE kind = 'advisory.consult'") == [("dead",)]
+    advice = newest(house, proposal)
+    assert (advice["source"], advice["number"]) == ("fallback", 2)
+    assert advice["recommendation"] == rules["recommendation"]
+    assert advice["analysis"]["error"] == consult.OUR_FAULT
+    with transaction(house.app) as session:
+        revive(session, house.one("SELECT id FROM jobs WHERE kind = 'advisory.consult'"))
+    monkeypatch.setattr(consult, "ask_all", asks)
+    house.perform("advisory.consult")
+    assert (newest(house, proposal)["source"], newest(house, proposal)["number"]) == ("model", 3)
+
+
+@pytest.mark.usefixtures("api")
+def test_a_dead_consultation_about_an_erased_advice_or_an_ended_vote_leaves_nothing(
+    house, monkeypatch
+):
+    def breaks(*_: object) -> None:
+        raise ValueError
+
+    monkeypatch.setattr(consult, "ask_all", breaks)
+    erased, ended = house.open(**GOOD), house.open(title="Another one")
+    consulted(house, erased)
+    commitment = house.one("SELECT analysis FROM advice WHERE proposal_id = %s", erased)
+    house.do("ledger.erase_text", "cora", commitment=commitment, reason="Asked for.")
+    house.do("proposals.cancel", "tara", proposal_id=ended, reason="No more.")
+    for _ in range(6):
+        hurry(house)
+        house.perform("advisory.consult")
+
+    assert house.one("SELECT count(*) FROM advice WHERE source = 'fallback'") == 0
+    states = house.sql("SELECT DISTINCT state FROM jobs WHERE kind = 'advisory.consult'")
+    assert {state for (state,) in states} == {"dead", "done"}
 
 
 PACKED = gzip.compress(b" " * 9_000_000)

@@ -29,6 +29,7 @@ from forge_core.settings import model_key
 
 TRIES: Final = 3
 """So often a service that fails is asked; then the rules' answer stands."""
+OUR_FAULT: Final = "OUR_FAULT: asking was given up; operators see why with `forge jobs dead`"
 LEASE: Final = LASTS
 """Of the job, and of its turn."""
 _BACK_OFF: Final = (timedelta(seconds=5), timedelta(seconds=30))
@@ -43,6 +44,10 @@ _OPEN = text("""
 _SAID = text("""
     SELECT body FROM advice JOIN texts ON commitment = analysis
     WHERE input = :input AND source IN ('model', 'council') ORDER BY at DESC LIMIT 1
+""")
+_BY_RULES = text("""
+    SELECT body FROM advice JOIN texts ON commitment = analysis
+    WHERE proposal_id = :id AND source = 'rules' ORDER BY number DESC LIMIT 1
 """)
 
 
@@ -112,6 +117,16 @@ def conclude(
         session, {brief.matter.id: consulted.analysis}, number=number, hashed=hashed or brief.input
     )
     return Outcome.done(source=consulted.analysis.source.value)
+
+
+def give_up(session: Session, job: Job, reason: str) -> None:  # noqa: ARG001  # for operators
+    """``on_dead``: a fault of ours, and voters are told that much; its turn lapses by itself."""
+    id_ = str(job.payload["proposal_id"])
+    number = next_number(session, id_)
+    body = session.execute(_BY_RULES, {"id": id_}).scalar_one_or_none()
+    if number is not None and body is not None:
+        rules = Analysis.model_validate_json(body)
+        give(session, {id_: fallback(rules, OUR_FAULT, Usage())}, number=number)
 
 
 def abreast(session: Session) -> int:
