@@ -89,9 +89,9 @@ def _record_of_mallory(house: House) -> None:
     assert house.status(refused) == "rejected"
 
 
-def cases(house: House, file: str) -> list[Case]:
+def cases(house: House, file: Path) -> list[Case]:
     """Each case of a file made a draft, read, and judged."""
-    given: Sequence[Mapping[str, Any]] = json.loads((GOLDEN / file).read_text(encoding="utf-8"))
+    given: Sequence[Mapping[str, Any]] = json.loads(file.read_text(encoding="utf-8"))
     drafts = {}
     for case in given:
         fields = {key: case[key] for key in ("type", "title", "description", "reason", "payload")}
