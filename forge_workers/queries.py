@@ -34,7 +34,10 @@ _PROPOSALS = text("""
     ) AS advised ON true
     WHERE (CAST(:status AS text) IS NULL OR status = :status)
         AND (CAST(:type AS text) IS NULL OR type = :type)
-    ORDER BY created_at DESC, id
+        AND (CAST(:before AS text) IS NULL OR (created_at, proposals.id) < (
+            SELECT created_at, id FROM proposals WHERE id = :before
+        ))
+    ORDER BY created_at DESC, proposals.id DESC
     LIMIT :limit
 """)
 
@@ -191,10 +194,15 @@ _CLOCK = text("""
 
 
 def proposals(
-    session: Session, *, status: str | None, type_: str | None, limit: int
+    session: Session,
+    *,
+    status: str | None,
+    type_: str | None,
+    limit: int,
+    before: str | None = None,
 ) -> Sequence[Row]:
-    """List the newest proposals."""
-    return _rows(session, _PROPOSALS, status=status, type=type_, limit=limit)
+    """List the newest proposals, or the newest that are older than the one given as ``before``."""
+    return _rows(session, _PROPOSALS, status=status, type=type_, limit=limit, before=before)
 
 
 def proposal(session: Session, identity: str) -> dict[str, Any]:

@@ -30,7 +30,7 @@ _OUTCOMES = text("""
         FROM advice ORDER BY proposal_id, source, number DESC
     ) AS said
     JOIN proposals ON id = proposal_id
-    WHERE decision IS NOT NULL
+    WHERE decision IS NOT NULL AND proposal_id IS DISTINCT FROM :besides
     GROUP BY 1, 2, 3, 4, 5, 6
 """)
 
@@ -61,8 +61,8 @@ class Row:
     rolled_back: int
 
 
-def outcomes(session: Session) -> list[Told]:
-    """Everything that was advised on proposals that are decided."""
+def outcomes(session: Session, *, besides: str | None = None) -> list[Told]:
+    """Everything that was advised on proposals that are decided, ``besides`` one of them."""
     return [
         Told(
             row.source,
@@ -73,7 +73,7 @@ def outcomes(session: Session) -> list[Told]:
             row.rolled_back,
             row.times,
         )
-        for row in run(session, _OUTCOMES)
+        for row in run(session, _OUTCOMES, besides=besides)
     ]
 
 

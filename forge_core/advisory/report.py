@@ -31,15 +31,19 @@ def advice_on(session: Session, proposal: str) -> list[dict[str, Any]]:
     return [
         {
             **{key: value for key, value in row._mapping.items() if key != "body"},  # noqa: SLF001
+            "confidence": float(row.confidence),
             "analysis": None if row.body is None else _read(row.body),
         }
         for row in run(session, _ADVICE, id=proposal)
     ]
 
 
-def earlier(session: Session, newest: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What came of earlier advice of the same source and recommendation; None without any."""
-    told = calibration.outcomes(session)
+def earlier(session: Session, proposal: str, newest: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What came of other proposals with advice of the same source and recommendation.
+
+    None without any; ``brier`` is of all advice of that source.
+    """
+    told = calibration.outcomes(session, besides=proposal)
     same = [
         row
         for row in calibration.table(told)
@@ -47,7 +51,7 @@ def earlier(session: Session, newest: Mapping[str, Any]) -> dict[str, Any] | Non
     ]
     if not same:
         return None
-    return {**asdict(same[0]), "brier": float(calibration.brier(told)[newest["source"]])}
+    return {**asdict(same[0]), "brier": _rounded(calibration.brier(told)[newest["source"]])}
 
 
 def standing(session: Session, days: int) -> dict[str, Any]:

@@ -116,6 +116,9 @@ _WORDS: Final = {
     Recommendation.SUPPORT: "Nothing of weight speaks against it.",
     Recommendation.NEUTRAL: "Rules find nothing of weight for or against it; read it.",
 }
+_OF_PROSE: Final = (
+    "No words that rules know to be dangerous. They cannot judge what a text means: read it."
+)
 
 
 def analyse(matter: Matter, constitution: Constitution) -> Analysis:
@@ -130,7 +133,7 @@ def analyse(matter: Matter, constitution: Constitution) -> Analysis:
         constitution=constitution.version,
         recommendation=recommendation,
         confidence=_confidence(matter, recommendation, risks),
-        summary=_summary(recommendation, risks),
+        summary=_summary(matter, recommendation, risks),
         scores=[_score(principle, risks) for principle in Principle],
         risks=risks,
         benefits=good,
@@ -161,9 +164,14 @@ def _confidence(matter: Matter, recommendation: Recommendation, risks: Sequence[
     sure += 0.1 * bool(matter.precedents or matter.record.ended)
     if recommendation is Recommendation.OPPOSE:
         sure += 0.1 * min(2, sum(risk.severity is Severity.CRITICAL for risk in risks))
-    if matter.type == "policy" and recommendation is Recommendation.SUPPORT:
-        sure -= 0.2
+    if _is_prose(matter) and recommendation is Recommendation.SUPPORT:
+        sure = 0.2
     return round(min(max(sure, 0.1), 0.95), 2)
+
+
+def _is_prose(matter: Matter) -> bool:
+    """Whether nothing in it but text says what would be: what it would do is for readers to see."""
+    return matter.type == "policy"
 
 
 def _score(principle: Principle, risks: Sequence[Point]) -> Score:
@@ -175,11 +183,13 @@ def _score(principle: Principle, risks: Sequence[Point]) -> Score:
     )
 
 
-def _summary(recommendation: Recommendation, risks: Sequence[Point]) -> str:
+def _summary(matter: Matter, recommendation: Recommendation, risks: Sequence[Point]) -> str:
+    if recommendation is Recommendation.SUPPORT and _is_prose(matter):
+        return _OF_PROSE
     if recommendation in _WORDS:
         return _WORDS[recommendation]
     head = risks[0].explanation
     first = head.partition(" ")[0]
     # The key of a value stays as it is written.
     start = head[:1] if {*"._"} & {*first} else head[:1].upper()
-    return start + head[1:] + "."
+    return start + head[1:] + ("" if head.endswith("?") else ".")

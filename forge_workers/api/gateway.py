@@ -17,6 +17,7 @@ from fastapi import Depends, FastAPI, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 from starlette.exceptions import HTTPException
@@ -30,6 +31,7 @@ from forge_core.errors import ForgeError, Refused
 from forge_core.proposals.lifecycle import Status
 from forge_core.text import require_id
 from forge_workers import queries
+from forge_workers.api.forms import PROBLEMS, AdviceOnProposal, ProposalPage, Standing
 from forge_workers.reading import reading, steady
 from forge_workers.words.advice import ADVISORY
 from forge_workers.words.values import plain
@@ -66,6 +68,27 @@ class Problem(Document):
         super().__init__({"type": "about:blank", **told}, status, who)
 
 
+class Wanted(BaseModel):
+    """Which proposals; a parameter that is not known is refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    status: Status | None = Field(None, description="Only this status.")
+    type: str | None = Field(None, description="Only this type.")
+    before: str | None = Field(None, description="Only what is older than this proposal.")
+    limit: int = Field(50, ge=1, le=LIMIT_MOST, description="At most so many.")
+
+
+class Period(BaseModel):
+    """Of which days."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    days: int = Field(
+        report.DAYS, ge=0, le=report.DAYS_MOST, description="So many days before today; 0: today."
+    )
+
+
 class Gateway:
     """The calls, over one database."""
 
@@ -78,18 +101,24 @@ class Gateway:
             session.execute(text("SELECT 1"))
         return {"status": "ok"}
 
-    def proposals(
-        self,
-        bearer: Bearer,
-        status: Annotated[Status | None, Query(description="Only this status.")] = None,
-        type: Annotated[str | None, Query(description="Only this type.")] = None,  # noqa: A002  # the field's own name
-        limit: Annotated[int, Query(ge=1, le=LIMIT_MOST, description="At most so many.")] = 50,
-    ) -> Document:
-        """List the newest proposals, each with its votes and what is advised."""
+    def proposals(self, bearer: Bearer, wanted: Annotated[Wanted, Query()]) -> Document:
+        """List the newest proposals, each with its votes and what is advised.
+
+        ``next`` is what ``before`` has to be to get those that are older; null at the end.
+        """
         with self._let_in(bearer) as session:
-            type_ = None if type is None else require_id("type", type)
-            rows = queries.proposals(session, status=status, type_=type_, limit=limit)
-            return Document({"proposals": [dict(row) for row in rows]})
+            if wanted.before is not None:
+                queries.status(session, require_id("before", wanted.before))
+            found = queries.proposals(
+                session,
+                status=wanted.status,
+                type_=None if wanted.type is None else require_id("type", wanted.type),
+                limit=wanted.limit + 1,
+                before=wanted.before,
+            )
+            page = [dict(row) for row in found[: wanted.limit]]
+            more = len(found) > wanted.limit
+            return Document({"proposals": page, "next": page[-1]["id"] if more else None})
 
     def proposal(self, bearer: Bearer, proposal: ProposalId) -> Document:
         """Show one proposal: text, change, terms, gates, tally, decision, advice, history."""
@@ -100,19 +129,13 @@ class Gateway:
         """Show all advice on one proposal, newest first, and what came of the like of it."""
         with self._let_in(bearer) as session:
             given = queries.advice(session, require_id("a proposal", proposal))
-            earlier = report.earlier(session, given[0]) if given else None
+            earlier = report.earlier(session, proposal, given[0]) if given else None
             return Document({"note": ADVISORY, "advice": given, "earlier": earlier})
 
-    def standing(
-        self,
-        bearer: Bearer,
-        days: Annotated[
-            int, Query(ge=0, le=report.DAYS_MOST, description="So many days before today.")
-        ] = report.DAYS,
-    ) -> Document:
-        """Show whether a model is asked, what that took, and what came of earlier advice."""
+    def standing(self, bearer: Bearer, period: Annotated[Period, Query()]) -> Document:
+        """Show on what terms a model is asked, what that took, and what came of advice."""
         with self._let_in(bearer) as session:
-            return Document({"note": ADVISORY, **report.standing(session, days)})
+            return Document({"note": ADVISORY, **report.standing(session, period.days)})
 
     @contextmanager
     def _let_in(self, bearer: HTTPAuthorizationCredentials | None) -> Iterator[Session]:
@@ -130,14 +153,15 @@ def make_app(engine: Engine) -> FastAPI:
         title="Forge Governance", version="1", docs_url=None, redoc_url=None, lifespan=_few_at_once
     )
     gateway = Gateway(engine)
-    for path, call in (
-        ("/health", gateway.health),
-        ("/v1/proposals", gateway.proposals),
-        ("/v1/proposals/{proposal}", gateway.proposal),
-        ("/v1/proposals/{proposal}/advice", gateway.advice),
-        ("/v1/advice", gateway.standing),
+    app.get("/health", response_model=None)(gateway.health)
+    app.head("/health", response_model=None, include_in_schema=False)(gateway.health)
+    for path, call, form in (
+        ("/v1/proposals", gateway.proposals, ProposalPage),
+        ("/v1/proposals/{proposal}", gateway.proposal, dict),
+        ("/v1/proposals/{proposal}/advice", gateway.advice, AdviceOnProposal),
+        ("/v1/advice", gateway.standing, Standing),
     ):
-        app.get(path, response_model=None)(call)
+        app.get(path, response_model=None, responses={200: {"model": form}, **PROBLEMS})(call)
     app.exception_handler(ForgeError)(_refused)
     app.exception_handler(RequestValidationError)(_invalid)
     app.exception_handler(HTTPException)(_no_such_call)

@@ -14,6 +14,7 @@ from forge_core.advisory.consulting.asking import Brief, Consulted, ask_all
 from forge_core.advisory.consulting.council import fallback
 from forge_core.advisory.matter import Change, Matter
 from forge_core.advisory.reading import read_matters
+from forge_core.advisory.rules import analyse
 from forge_core.advisory.terms import Mode, Terms, terms_in_force
 from forge_core.errors import Misconfigured
 from forge_core.settings import model_key
@@ -73,24 +74,34 @@ def try_(
     """Ask the model that ANTHROPIC_API_KEY opens about a proposal, and show what it says.
 
     Nothing is written down, and it counts for no budget but that of the key. The sample needs no
-    servers.
+    servers. With --mode off rules advise, without a key.
     """
     key = model_key()
-    if key is None:
-        raise Misconfigured("there is no key: set ANTHROPIC_API_KEY to one of the Claude API")
+    if key is None and mode is not Mode.OFF:
+        raise Misconfigured(
+            "there is no key: set ANTHROPIC_API_KEY to one of the Claude API; with --mode off "
+            "rules advise, and need none"
+        )
     matter, constitution, terms = _matter(proposal)
+    if key is None or mode is Mode.OFF:
+        _show(analyse(matter, constitution), as_json=as_json)
+        return
     given = {"model": model, "mode": mode if terms.mode is not Mode.OFF else mode or Mode.SINGLE}
     terms = terms.model_copy(update={name: one for name, one in given.items() if one is not None})
     brief = Brief.of(matter, constitution, terms)
     standard_error().print(f"asking {terms.model}, {len(brief.asked)} calls", highlight=False)
     consulted = _ask(key, brief)
     analysis = consulted.analysis or fallback(brief.rules, str(consulted.failure), consulted.usage)
+    _show(analysis, as_json=as_json)
+    if consulted.analysis is None:
+        raise typer.Exit(1)
+
+
+def _show(analysis: Analysis, *, as_json: bool) -> None:
     if as_json:
         print_json(analysis.model_dump(mode="json"))
     else:
         advice_outlook.print_advice(standard_output(), [_as_advice(analysis)], whole=True)
-    if consulted.analysis is None:
-        raise typer.Exit(1)
 
 
 def _matter(proposal: str | None) -> tuple[Matter, Constitution, Terms]:

@@ -36,7 +36,7 @@ def print_advice(console: Console, advice: Sequence[Json], *, whole: bool = Fals
 def _short(analysis: Json) -> Iterator[tuple[int, str]]:
     risks = words.in_short(analysis)
     for risk in risks:
-        yield 2, words.point(risk)
+        yield from _point(risk, 2)
     for one in analysis["dissent"]:
         yield 2, f"otherwise thinks {words.opinion(one)}"
     more = len(analysis["risks"]) - len(risks)
@@ -61,9 +61,13 @@ def _points(head: str, points: Sequence[Json]) -> Iterator[tuple[int, str]]:
     if points:
         yield 2, head
     for point in points:
-        yield 4, words.point(point)
-        if point["quote"] is not None:
-            yield 6, f"“{shown(point['quote'])}”"
+        yield from _point(point, 4)
+
+
+def _point(point: Json, indent: int) -> Iterator[tuple[int, str]]:
+    yield indent, words.point(point)
+    if point["quote"] is not None:
+        yield indent + 2, f"“{shown(point['quote'])}”"
 
 
 def _listed(head: str, lines: Iterable[str]) -> Iterator[tuple[int, str]]:

@@ -124,7 +124,7 @@ def show_advice(proposal: ProposalId, *, as_json: AsJson = False) -> None:
     """Show the whole advice on a proposal; it decides nothing. With --json all that was given."""
     with database(writes=False) as session:
         found = queries.advice(session, proposal)
-        earlier = report.earlier(session, found[0]) if found else None
+        earlier = report.earlier(session, proposal, found[0]) if found else None
     if as_json:
         print_json(found)
     elif found:

@@ -21,6 +21,7 @@ from tornado.web import StaticFileHandler, authenticated, url
 
 from forge_core.advisory import report
 from forge_core.database import make_engine
+from forge_core.enforcement.standing import LIVE
 from forge_core.errors import ForgeError, Refused
 from forge_core.exact import parse_decimal
 from forge_core.proposals.lifecycle import Status
@@ -90,11 +91,16 @@ class Proposals(Page):
     template = "proposals.html"
 
     def read(self, session: Session, *given: str) -> dict[str, Any]:
-        """Raises ``Refused`` STATUS_UNKNOWN."""
+        """Raises ``Refused`` STATUS_UNKNOWN, ID_INVALID and PROPOSAL_UNKNOWN."""
         (status,) = given or (None,)
         if status is not None and status not in set(Status):
             raise Refused("STATUS_UNKNOWN", f"a proposal's status is one of {', '.join(Status)}")
-        found = queries.proposals(session, status=status, type_=None, limit=PROPOSALS_MOST + 1)
+        before = self.get_query_argument("before", None)
+        if before is not None:
+            queries.status(session, require_id("before", before))
+        found = queries.proposals(
+            session, status=status, type_=None, limit=PROPOSALS_MOST + 1, before=before
+        )
         return {
             "proposals": found[:PROPOSALS_MOST],
             "more": len(found) > PROPOSALS_MOST,
@@ -114,8 +120,14 @@ class Proposal(Page):
         (id_,) = given
         found = queries.proposal(session, require_id("a proposal", id_))
         newest = found["advice"][0] if found["advice"] else None
-        earlier = None if newest is None else report.earlier(session, newest)
-        return {"proposal": found, "newest": newest, "earlier": earlier, "shares": shares}
+        earlier = None if newest is None else report.earlier(session, id_, newest)
+        return {
+            "proposal": found,
+            "newest": newest,
+            "earlier": earlier,
+            "shares": shares,
+            "live": LIVE,
+        }
 
 
 class Advising(Page):

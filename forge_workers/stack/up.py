@@ -85,13 +85,15 @@ def running_stack(
     given: Given | None = None,
     web: bool = True,
     beat: bool = True,
+    models: bool = True,
     workers: tuple[Worker, ...] = WORKERS,
     console: TextIO | None = None,
     hurry: threading.Event | None = None,
 ) -> Iterator[Stack]:
     """Run the whole house below ``home`` for as long as the block lasts.
 
-    Yields when everything is ready. Raises ``Unavailable`` with one sentence.
+    Without ``models`` the adviser is given no key, whatever the environment has. Yields when
+    everything is ready. Raises ``Unavailable`` with one sentence.
     """
     with embedded_servers(home, given=given, console=console, hurry=hurry) as servers:
         settings = servers.settings()
@@ -102,7 +104,7 @@ def running_stack(
         stack = Stack(servers, _web(servers) if web else None)
         _publish(stack)
         try:
-            _start(stack, workers, beat=beat)
+            _start(stack, workers, beat=beat, models=models)
             yield stack
         finally:
             handles = servers.supervisor.handles
@@ -129,18 +131,21 @@ def run_stack(
             running_stack(
                 home or forge_home(),
                 given=Given.from_environment(),
+                models=demo is None,  # nobody wants to pay for advice on a demo
                 console=sys.stderr,
                 hurry=interrupts.hurry,
             ) as stack,
         ):
             say = stack.servers.output.say
-            say(_summary(stack, time.monotonic() - began))
+            seconds = time.monotonic() - began
+            say(f"ready in {seconds:.1f} s; state and logs are in {stack.servers.home.path}")
             try:
                 if demo is not None:
                     with stack.servers.output.hushed():
                         demo(stack.settings)
                 ready = True
                 if not once:
+                    say(_addresses(stack))
                     say("serving until Ctrl-C")
                     threading.Event().wait()
             finally:
@@ -150,18 +155,18 @@ def run_stack(
     return 0
 
 
-def _start(stack: Stack, workers: tuple[Worker, ...], *, beat: bool) -> None:
+def _start(stack: Stack, workers: tuple[Worker, ...], *, beat: bool, models: bool) -> None:
     servers = stack.servers
     run = servers.home.run
     # Addresses come from endpoints.json alone: an environment can be read by more eyes.
     environment = {k: v for k, v in os.environ.items() if k not in VARIABLES.values()}
     environment |= {"FORGE_HOME": str(servers.home.path), "PYTHONUNBUFFERED": "1"}
     # The key of a model is nobody's business but the adviser's.
-    models = {k: environment.pop(k) for k in list(environment) if k.startswith("ANTHROPIC_")}
+    keys = {k: environment.pop(k) for k in list(environment) if k.startswith("ANTHROPIC_")}
     markers = {worker.name: run / f"{worker.name}.ready" for worker in workers}
     add = servers.supervisor.add
     for worker in workers:
-        own = environment | models if ADVISER in worker.queues else environment
+        own = environment | keys if models and ADVISER in worker.queues else environment
         add(worker_program(worker, own, markers[worker.name]), servers.output)
     markers["events"] = run / "events.ready"
     add(events_program(environment, markers["events"]), servers.output)
@@ -207,12 +212,10 @@ def _publish(stack: Stack) -> None:
     stack.servers.home.publish(endpoints)
 
 
-def _summary(stack: Stack, seconds: float) -> str:
-    home = stack.servers.home
-    lines = [f"ready in {seconds:.1f} s; state and logs are in {home.path}"]
-    if stack.web is not None:
-        password = stack.servers.secrets.path("flower")
-        flower = f"{stack.flower.url} as {flowers.USER}; its password is in {password}"
-        lines.append(f"Flower, with proposals and advice: {flower}")
-        lines.append(f"HTTP gateway: {stack.gateway.url}; `forge token issue NAME` lets NAME in")
-    return "\n".join(lines)
+def _addresses(stack: Stack) -> str:
+    password = stack.servers.secrets.path("flower")
+    return (
+        f"Flower, with proposals and advice: {stack.flower.url} as {flowers.USER}; "
+        f"its password is in {password}\n"
+        f"HTTP gateway: {stack.gateway.url}; `forge token issue NAME` lets NAME in"
+    )

@@ -72,11 +72,11 @@ def effort(analysis: Json) -> str | None:
 def earlier(given: Json | None) -> str:
     """What came of earlier advice like it."""
     if given is None:
-        return "No proposal that was so advised is decided yet."
+        return "No other proposal that was so advised is decided yet."
     return (
-        f"So far {given['source']} said {given['recommendation']} of {given['given']} that are "
-        f"decided: {given['approved']} were approved, {given['executed']} executed, "
-        f"{given['rolled_back']} rolled back; Brier score {given['brier']:.2f}"
+        f"Of other proposals that are decided, {given['source']} said {given['recommendation']} of "
+        f"{given['given']}; approved {given['approved']}, executed {given['executed']}, rolled "
+        f"back {given['rolled_back']}."
     )
 
 

@@ -24,6 +24,7 @@ from forge_core.advisory.reading import read_matters
 from forge_core.advisory.rules import analyse
 from forge_core.database import transaction
 from forge_workers import queries
+from forge_workers.api import forms
 from forge_workers.api.gateway import AT_ONCE
 from forge_workers.stack.gateway import GatewayServer
 from forge_workers.words.advice import ADVISORY
@@ -144,6 +145,39 @@ def test_a_list_can_be_narrowed(caller, query, titles):
     assert [one["title"] for one in found] == titles
 
 
+def test_a_list_is_read_page_by_page(world, caller):
+    ids: list[str] = []
+    before = ""
+    for _ in range(10):
+        page = caller.get(f"/v1/proposals?limit=1{before}").json
+        ids += [one["id"] for one in page["proposals"]]
+        if page["next"] is None:
+            break
+        before = f"&before={page['next']}"
+
+    assert ids == [one["id"] for one in caller.get("/v1/proposals").json["proposals"]]
+    assert {world.proposal, world.executed} <= set(ids)
+    assert len(ids) == len(set(ids))
+
+
+def test_documents_have_the_forms_that_are_described(world, caller):
+    page = caller.get("/v1/proposals").json
+    advice = caller.get(f"/v1/proposals/{world.executed}/advice").json
+    standing = caller.get("/v1/advice").json
+
+    for form, document in (
+        (forms.ProposalPage, page),
+        (forms.ProposalRow, page["proposals"][0]),
+        (forms.AdviceOnProposal, advice),
+        (forms.Advice, advice["advice"][0]),
+        (forms.Standing, standing),
+        (forms.Outcomes, standing["calibration"][0]),
+    ):
+        form.model_validate(document)
+        assert set(document) == set(form.model_fields)
+    forms.ProblemForm.model_validate(caller.get("/v1/proposals/nothing").json)
+
+
 def test_a_proposal_is_shown_as_the_command_line_shows_it(world, caller):
     found = caller.get(f"/v1/proposals/{world.executed}").json
 
@@ -167,7 +201,13 @@ def test_advice_is_given_with_what_came_of_the_like_of_it(world, caller):
     newest = found["advice"][0]
     assert newest["analysis"]["is_advisory"] is True
     assert newest["analysis"]["summary"]
-    assert found["earlier"] is None or found["earlier"]["source"] == "rules"
+    assert newest["confidence"] == newest["analysis"]["confidence"]
+    earlier = found["earlier"]
+    assert earlier is None or (earlier["source"], earlier["given"]) == ("rules", 1)
+
+
+def test_what_came_of_the_like_of_it_counts_others_alone(world, caller):
+    assert caller.get(f"/v1/proposals/{world.executed}/advice").json["earlier"] is None
 
 
 def test_a_draft_has_no_advice(world, caller):
@@ -265,7 +305,11 @@ def test_a_token_for_something_else_is_told_what_it_lacks(world):
         ("/v1/proposals?limit=501", 422, "CALL_INVALID", "limit: "),
         ("/v1/proposals?limit=many", 422, "CALL_INVALID", "limit: "),
         ("/v1/proposals?type=%00", 422, "ID_INVALID", "no spaces, control"),
+        ("/v1/proposals?state=active", 422, "CALL_INVALID", "state: "),
+        ("/v1/proposals?before=p-nothing", 404, "PROPOSAL_UNKNOWN", "p-nothing"),
+        ("/v1/proposals?before=%00", 422, "ID_INVALID", "no spaces, control"),
         ("/v1/advice?days=91", 422, "CALL_INVALID", "days: "),
+        ("/v1/advice?day=1", 422, "CALL_INVALID", "day: "),
         ("/v1/nothing", 404, "CALL_UNKNOWN", "/openapi.json"),
         ("/", 404, "CALL_UNKNOWN", "/openapi.json"),
     ],
@@ -299,6 +343,7 @@ def test_health_needs_no_token_and_tells_nothing(world):
     answer = Caller(world.port, None).get("/health")
 
     assert (answer.status, answer.json) == (200, {"status": "ok"})
+    assert Caller(world.port, None).get("/health", method="HEAD").status == 200
 
 
 def test_many_who_ask_at_once_are_all_answered(world, caller):

@@ -41,6 +41,15 @@ def test_without_a_key_it_is_said_what_to_do(forge: Forge) -> None:
     said = forge("advice", "try")
     assert said.status == 3
     assert "set ANTHROPIC_API_KEY" in said.err
+    assert "--mode off" in said.err
+
+
+def test_with_mode_off_rules_advise_and_nobody_is_asked(forge: Forge, api: MessagesApi) -> None:
+    said = forge("advice", "try", "--mode", "off")
+
+    assert said.status == 0
+    assert "by rules (rules-3)" in said.out
+    assert api.requests == []
 
 
 def test_a_try_that_fails_shows_what_voters_would_see(forge: Forge, api: MessagesApi) -> None:
@@ -109,8 +118,13 @@ def test_status_shows_what_it_took_and_what_came_of_it(
     assert "0 of 4 turns are taken; of today's tokens 4,500 of 2,000,000." in said
     assert "1 fell back: MODEL_REFUSED" in said
     assert "Brier score of model: 0.0100" in said
-    shown = forge("proposal", "advice", approved).out
-    assert "So far model said support of 1 that are decided: 1 were approved, 1 executed" in shown
+    own = forge("proposal", "advice", approved).out
+    assert "No other proposal that was so advised is decided yet." in own
+    api.plays(advises())
+    another = house.open(title="Three")
+    advised(house)
+    shown = forge("proposal", "advice", another).out
+    assert "model said support of 1; approved 1, executed 1, rolled back 0." in shown
 
 
 def advised(house: House) -> None:

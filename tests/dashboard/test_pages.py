@@ -198,6 +198,17 @@ def test_the_list_of_one_status(dashboard):
     assert "There are no such proposals" in dashboard.get("/governance/is/failed").page.text
 
 
+def test_a_long_list_is_read_page_by_page(world, dashboard):
+    oldest = world.ids.executed
+    newer = dashboard.get(f"/governance?before={world.ids.hostile}").page
+
+    assert "Be kind" in newer.text
+    assert SEEN[:50] not in newer.text
+    assert "no such proposals" in dashboard.get(f"/governance?before={oldest}").page.text
+    assert dashboard.get("/governance?before=nothing").status == 404
+    assert dashboard.get("/governance?before=%00").status == 422
+
+
 def test_the_short_of_advice_is_seen_first_and_the_rest_on_demand(world):
     page = proposal_page(world, "hostile")
     (card,) = [one for one in page.all("section") if one.attributes.get("id") == "advice"]
@@ -216,7 +227,7 @@ def test_the_short_of_advice_is_seen_first_and_the_rest_on_demand(world):
         assert said in whole.text
     assert "open" not in whole.attributes
     assert "Given before" in card.text
-    assert "No proposal that was so advised is decided yet." in card.text
+    assert "No other proposal that was so advised is decided yet." in card.text
 
 
 def test_a_fallback_says_why(world):
@@ -247,6 +258,8 @@ def test_a_decision_is_explained(world):
     assert "Decision: approved" in page.text
     assert all(one.text for one in page.all("li", "held"))
     assert "Changed" in page.text
+    assert "Could not be executed now" not in page.text
+    assert "Terms, frozen at opening" in page.text
 
 
 def test_what_came_of_advice_is_told(world):

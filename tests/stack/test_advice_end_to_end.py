@@ -17,9 +17,10 @@ from forge_core.clock import forge_now
 from forge_core.database import make_engine, transaction
 from forge_core.members.genesis import Founder, found
 from forge_core.members.levels import Role, TrustLevel
+from forge_core.settings import Settings
 from forge_workers.client import Ballot, Command, GovernanceClient
 from forge_workers.stack.house import WORKERS
-from forge_workers.stack.up import Stack, running_stack
+from forge_workers.stack.up import Stack, run_stack, running_stack
 from tests.advice.asking import KEY_OF_TESTS, advises
 from tests.advice.messages_api import MessagesApi, never_starts
 from tests.support import short_folder, until
@@ -125,3 +126,16 @@ def _knows_the_key(process: psutil.Process) -> bool:
 def _is_main(process: psutil.Process) -> bool:
     parent = process.parent()
     return parent is None or not _knows_the_key(parent)
+
+
+def test_a_demo_is_given_no_key(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """It opens hundreds of proposals, on which nobody wants to pay for advice."""
+    monkeypatch.setenv("ANTHROPIC_API_KEY", KEY_OF_TESTS)
+    found: list[psutil.Process] = []
+
+    def look(_: Settings) -> None:
+        found.extend(one for one in _processes() if "celery" in " ".join(one.cmdline()))
+        assert not [one for one in found if _knows_the_key(one)]
+
+    assert run_stack(home=folder / "home", demo=look, once=True) == 0
+    assert found

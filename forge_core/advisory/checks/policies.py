@@ -44,6 +44,11 @@ _TAKEN: Final = {
         re.IGNORECASE,
     ),
 }
+_WOULD: Final = {
+    Principle.KNOWLEDGE_PRESERVATION: "by this rule records would be gone for good",
+    Principle.TRANSPARENCY: "by this rule members would not see what is done and decided",
+    Principle.HUMAN_OVERSIGHT: "by this rule members could not look, ask or stop it as now",
+}
 _KEPT: Final = re.compile(
     r"\b(?:scann\w+|cop(?:y|ies)|backups?|hash\w*|kept (?:on|for (?:good|ever)|in|without limit)"
     r"|can be restored|exported|personal data|at (?:his|her|their) own request)\b",
@@ -70,7 +75,7 @@ def taken_away(matter: Matter) -> Iterator[Point]:
         yield Point(
             principle=principle,
             severity=Severity.CRITICAL,
-            explanation="as a rule for all, this takes something away from members",
+            explanation=_WOULD[principle],
             quote=found[0][:400],
             code="taken_away",
         )

@@ -37,6 +37,8 @@ def how_far(matter: Matter) -> Iterator[Point]:
             continue
         before, after = numbers
         severity = _distance(change, before, after)
+        if severity is not None and change.after == change.default:
+            severity = Severity.LOW
         if severity is not None:
             yield Point(
                 principle=Principle.GRADUAL_CHANGE,

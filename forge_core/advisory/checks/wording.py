@@ -36,7 +36,8 @@ _REASONED: Final = re.compile(
     r"\b(?:because|since|so that|in order to|reason|due to|after|measured|observed|reported"
     r"|incident|complain\w*|asked|feedback|improv\w*|prevent\w*|protect\w*|allow\w*|helps?"
     r"|avoid\w*|reduc\w*|currently|today|last (?:week|month|quarter|year)|needed|needs|requir\w*"
-    r"|support\w*|makes?|enabl\w*|cost\w*|saves?|fix\w*|weil|damit|wegen|parce que|afin|pour que"
+    r"|too \w+|support\w*|makes?|enabl\w*|cost\w*|saves?|fix\w*|weil|damit|wegen|parce que"
+    r"|afin|pour que"
     r"|porque|para que|потому|чтобы|因为|以便|ため|لأن)\b|因为|以便|ため|から",
     re.IGNORECASE,
 )
@@ -90,6 +91,7 @@ def tricks(matter: Matter) -> Iterator[Point]:
             "the text speaks to the adviser and not to the voters: it tries to get a verdict by "
             "trick",
             "injection",
+            next((one.quote for one in attempts if one.quote in matter.texts[one.where]), None),
         )
     if unseen := [signal for signal in matter.signals if not speaks_to_adviser(signal)]:
         kinds = sorted({signal.kind for signal in unseen})
@@ -107,7 +109,11 @@ def _gap(matter: Matter, *, said: int, grave: bool) -> Severity:
     return Severity.HIGH if grave and said < REASONED else Severity.MEDIUM
 
 
-def _trick(severity: Severity, explanation: str, code: str) -> Point:
+def _trick(severity: Severity, explanation: str, code: str, quote: str | None = None) -> Point:
     return Point(
-        principle=Principle.SECURITY, severity=severity, explanation=explanation, code=code
+        principle=Principle.SECURITY,
+        severity=severity,
+        explanation=explanation,
+        quote=quote,
+        code=code,
     )
