@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, ClassVar
 
-from sqlalchemy import Engine, MetaData, Text, TextClause, create_engine, text
+from sqlalchemy import Connection, Engine, MetaData, Text, TextClause, create_engine, text
 from sqlalchemy.engine import Row, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.orm import DeclarativeBase, Session
@@ -21,6 +21,8 @@ from sqlalchemy.orm import DeclarativeBase, Session
 from forge_core.errors import Misconfigured
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+ROLES = ("forge_owner", "forge_migrate", "forge_app", "forge_client", "forge_reader")
+"""Whom the schema grants something; see docs/operations.md."""
 
 # SQLSTATEs after which nothing has changed and the same step may be tried again.
 RETRYABLE_SQLSTATES = frozenset({
@@ -153,6 +155,24 @@ def run(session: Session, statement: TextClause, /, **parameters: object) -> Seq
     return session.execute(statement, parameters).all()
 
 
+_MISSING_ROLES = text("""
+    SELECT wanted FROM unnest(CAST(:wanted AS text[])) AS wanted
+    WHERE wanted NOT IN (SELECT rolname FROM pg_roles)
+        AND NOT (SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user)
+""")
+
+
+def _require_roles(connection: Connection) -> None:
+    """``Misconfigured`` where a role is missing that this login may not make."""
+    missing = connection.execute(_MISSING_ROLES, {"wanted": list(ROLES)}).scalars().all()
+    if missing:
+        raise Misconfigured(
+            f"the role {missing[0]} is missing on this server, and this login may not make it; as "
+            f"a superuser: CREATE ROLE {missing[0]} LOGIN PASSWORD '...'; "
+            "docs/operations.md has its limits"
+        )
+
+
 def migrate(migrate_url: str, revision: str = "head") -> None:
     """Bring the schema to its newest version, or a given one. Running it again changes nothing."""
     from alembic import command  # noqa: PLC0415  # slow to import, needed by one caller
@@ -165,6 +185,7 @@ def migrate(migrate_url: str, revision: str = "head") -> None:
         with engine.connect() as connection:
             # Two stacks that start together migrate one after the other.
             connection.execute(text("SELECT pg_advisory_lock(hashtext('forge.migrate'))"))
+            _require_roles(connection)
             config.attributes["connection"] = connection
             command.upgrade(config, revision)
             connection.commit()

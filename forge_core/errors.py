@@ -15,6 +15,11 @@ class ForgeError(Exception):
     code: ClassVar[str] = "FORGE_ERROR"
     http_status: ClassVar[int] = 500
 
+    @property
+    def detail(self) -> str:
+        """What was wrong and what would be right, without the code."""
+        return str(self)
+
 
 class Refused(ForgeError):
     """A rule said no. The refusal is the answer; trying again unchanged gives it again.
@@ -29,6 +34,13 @@ class Refused(ForgeError):
         super().__init__(message)
         self.code = code  # type: ignore[misc]  # each refusal has its own code
         self.message = message
+        if code.endswith("_UNKNOWN"):  # what was asked for is not there
+            self.http_status = 404  # type: ignore[misc]
+
+    @property
+    def detail(self) -> str:
+        """What was wrong and what would be right, without the code."""
+        return self.message
 
     def __str__(self) -> str:
         return f"{self.code}: {self.message}"

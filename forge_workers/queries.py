@@ -87,7 +87,7 @@ _HISTORY = text("""
     FROM (
         SELECT id, kind, convert_from(body, 'UTF8')::jsonb AS body
         FROM ledger_entries WHERE subject = :subject AND kind <> 'ballot.cast'
-        ORDER BY id LIMIT 200
+        ORDER BY id DESC LIMIT 200
     ) AS entry
     ORDER BY id
 """)

@@ -30,8 +30,8 @@ _ISSUE = text("""
     VALUES (:id, :holder, :hash, :scopes, clock_timestamp(), clock_timestamp() + :lasts)
     RETURNING expires_at
 """)
-_BEARER = text("""
-    SELECT id, holder, scopes, expires_at <= clock_timestamp() AS expired,
+_TOKEN = text("""
+    SELECT scopes, expires_at <= clock_timestamp() AS expired,
         revoked_at IS NOT NULL AS revoked
     FROM access_tokens WHERE secret_hash = :hash
 """)
@@ -75,14 +75,6 @@ class Issued:
     expires_at: datetime
 
 
-@dataclass(frozen=True)
-class Bearer:
-    """Who is there, by a token that is good now."""
-
-    id: str
-    holder: str
-
-
 def issue(session: Session, holder: str, scopes: Collection[Scope], lasts: timedelta) -> Issued:
     """Make a token. Raises ``Refused`` ID_INVALID, TOKEN_SCOPES, TOKEN_LIFETIME."""
     require_id("the holder", holder)
@@ -98,20 +90,20 @@ def issue(session: Session, holder: str, scopes: Collection[Scope], lasts: timed
     return Issued(id_, token, row.expires_at)
 
 
-def require_bearer(session: Session, token: str, scope: Scope) -> Bearer:
-    """Who holds this token. Raises ``NotLetIn`` and ``OutOfScope``; writes nothing."""
+def require_token(session: Session, token: str, scope: Scope) -> None:
+    """Raises ``NotLetIn`` and ``OutOfScope`` unless it opens this now; writes nothing."""
     row = None
     if _FORM.fullmatch(token):
-        row = session.execute(_BEARER, {"hash": _hash(token)}).one_or_none()
+        row = session.execute(_TOKEN, {"hash": _hash(token)}).one_or_none()
     if row is None or row.expired or row.revoked:
         raise NotLetIn("this token opens nothing (any more); an operator issues one")
     if scope not in row.scopes:
         raise OutOfScope(f"this token is for {', '.join(row.scopes)}; here {scope} is needed")
-    return Bearer(row.id, row.holder)
 
 
 def revoke(session: Session, id_: str) -> None:
-    """It opens nothing from now on; once more is fine. Raises ``Refused`` TOKEN_UNKNOWN."""
+    """It opens nothing from now on; once more is fine. ``Refused`` ID_INVALID, TOKEN_UNKNOWN."""
+    require_id("a token", id_)
     if session.execute(_REVOKE, {"id": id_}).one_or_none() is None:
         raise Refused("TOKEN_UNKNOWN", f"there is no token {id_[:60]!r}; see `forge token list`")
 

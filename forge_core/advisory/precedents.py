@@ -17,6 +17,7 @@ from forge_core.database import run
 FOUND_MOST: Final = 20
 TOLD_MOST: Final = 5
 ASKED_MOST: Final = 30
+WORD_MOST: Final = 100
 ENDED: Final = ("executed", "rolled_back", "rejected", "failed", "expired", "cancelled")
 LIVE: Final = ("active", "approved", "queued")
 ALIKE: Final = 0.1
@@ -96,7 +97,9 @@ def twins_of(session: Session, id_: str, title: str, description: str) -> list[R
 
 
 def _like(session: Session, id_: str, said: str, statuses: Sequence[str]) -> Sequence[Row[Any]]:
-    asked = sorted({word for word in words(said) if len(word) > 2}, key=lambda w: (-len(w), w))
+    # Longer ones are no words, and a query cannot hold them.
+    known = {word for word in words(said) if 2 < len(word) <= WORD_MOST}
+    asked = sorted(known, key=lambda word: (-len(word), word))
     if not asked:
         return ()
     query = " | ".join("'" + word.replace("'", "''") + "'" for word in asked[:ASKED_MOST])

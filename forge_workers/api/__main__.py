@@ -8,10 +8,11 @@ import uvicorn
 
 from forge_core.database import make_engine
 from forge_core.settings import Settings
+from forge_workers.api.connections import Impatient
 from forge_workers.api.gateway import AT_ONCE, make_app
 from forge_workers.logs import configure
 
-_CONNECTIONS = 200
+_CONNECTIONS = 1_000
 
 
 def main() -> None:
@@ -30,6 +31,8 @@ def main() -> None:
         log_config=None,
         access_log=False,  # an address is nobody's business, and a path names what is read
         server_header=False,
+        http=Impatient,
+        ws="none",
         limit_concurrency=_CONNECTIONS,
         timeout_keep_alive=5,
         timeout_graceful_shutdown=3,

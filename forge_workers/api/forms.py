@@ -1,15 +1,39 @@
-"""The forms of the documents, for readers of /openapi.json; what is sent is not checked again."""
+"""The forms of what is asked, and, for readers of /openapi.json, of what is answered."""
 
 from __future__ import annotations
 
 from datetime import date, datetime
 from typing import Any, Final
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field
 
+from forge_core.advisory import report
 from forge_core.advisory.analysis import Analysis, Recommendation, Source
 from forge_core.advisory.terms import Terms
 from forge_core.proposals.lifecycle import Status
+
+LIMIT_MOST: Final = 500
+
+
+class Wanted(BaseModel):
+    """Which proposals; a parameter that is not known is refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    status: Status | None = Field(None, description="Only this status.")
+    type: str | None = Field(None, description="Only this type.")
+    before: str | None = Field(None, description="Only what is older than this proposal.")
+    limit: int = Field(50, ge=1, le=LIMIT_MOST, description="At most so many.")
+
+
+class Period(BaseModel):
+    """Of which days."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    days: int = Field(
+        report.DAYS, ge=0, le=report.DAYS_MOST, description="So many days before today; 0: today."
+    )
 
 
 class ProposalRow(BaseModel):

@@ -8,12 +8,13 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from forge_core.enforcement.standing import LIVE
 from forge_workers.cli import outlook
 from forge_workers.cli.advice_outlook import print_advice
 from forge_workers.words.standing import INSTANTS, set_aside_line
-from forge_workers.words.values import shown
+from forge_workers.words.values import shown, squeezed
 
 
 def explain(proposal: dict[str, Any], console: Console) -> None:
@@ -27,9 +28,12 @@ def explain(proposal: dict[str, Any], console: Console) -> None:
     if proposal["failure"] or proposal["end_reason"]:
         ended = [shown(part) for part in (proposal["failure"], proposal["end_reason"]) if part]
         console.print("Reason: " + ": ".join(ended), markup=False)
-    console.print(shown(proposal["description"]), markup=False)
+    _in_their_words(
+        console, "(erased)" if proposal["description"] is None else proposal["description"]
+    )
     if proposal["reason"]:
-        console.print(f"Reason given: {shown(proposal['reason'])}", markup=False)
+        console.print("Reason given", markup=False)
+        _in_their_words(console, proposal["reason"])
     if proposal["payload"]:
         console.print(f"Changes: {shown(proposal['payload'])}", markup=False)
     print_advice(console, proposal["advice"])
@@ -49,6 +53,13 @@ def explain(proposal: dict[str, Any], console: Console) -> None:
     if proposal["terms"] is not None:
         console.print(_terms(proposal))
     console.print(_history(proposal))
+
+
+def _in_their_words(console: Console, text: str) -> None:
+    """What a proposer wrote cannot be taken for what the house says."""
+    for line in squeezed(text).splitlines():
+        for part in Text(line).wrap(console, max(console.width - 2, 20)) or [Text("")]:
+            console.print(f"│ {part.plain.rstrip()}", markup=False, soft_wrap=True)
 
 
 def _deadlines(proposal: dict[str, Any]) -> Table:

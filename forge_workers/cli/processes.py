@@ -55,8 +55,8 @@ def flower(context: typer.Context) -> None:
 
     Flower demands a password: give --conf=FILE with basic_auth, or --basic-auth=user:password.
     """
-    protections = ("--conf", "--basic-auth", "--basic_auth", "--auth")
-    if not any(argument.startswith(protections) for argument in context.args):
+    named = {word.partition("=")[0].lstrip("-").replace("-", "_") for word in context.args}
+    if not named & {"conf", "basic_auth", "auth"}:
         raise typer.BadParameter(
             "Flower needs a password: --conf=FILE or --basic-auth=user:password"
         )

@@ -29,7 +29,8 @@ def issue(
     if as_json:
         print_json({"id": issued.id, "token": issued.token, "expires_at": issued.expires_at})
         return
-    standard_error().print(f"{issued.id} for {holder}, until {shown(issued.expires_at)}")
+    told = f"{issued.id} for {holder}, until {shown(issued.expires_at)}"
+    standard_error().print(told, markup=False)
     standard_output().print(issued.token, markup=False)
 
 

@@ -34,6 +34,7 @@ from forge_workers.words import standing as standing_words
 from forge_workers.words import values
 
 PROPOSALS_MOST: Final = 100
+RIVALS_MOST: Final = 10
 _AT_ONCE: Final = 4
 """Readers: a slow database holds up these pages, and none of Flower's own."""
 
@@ -64,8 +65,8 @@ class Page(BaseHandler):  # type: ignore[misc]  # Flower says no types
         try:
             found = await asyncio.get_running_loop().run_in_executor(_readers, self._read, *given)
         except ForgeError as error:
-            self.set_status(_status(error))
-            self.show("refused.html", code=error.code, message=_message(error))
+            self.set_status(error.http_status)
+            self.show("refused.html", code=error.code, message=error.detail)
         else:
             self.show(self.template, **found)
 
@@ -81,7 +82,7 @@ class Page(BaseHandler):  # type: ignore[misc]  # Flower says no types
         raise NotImplementedError
 
     def _read(self, *given: str) -> dict[str, Any]:
-        with reading(steady(_engine())) as session:
+        with reading(steady(engine())) as session:
             return self.read(session, *given)
 
 
@@ -127,6 +128,7 @@ class Proposal(Page):
             "earlier": earlier,
             "shares": shares,
             "live": LIVE,
+            "rivals_most": RIVALS_MOST,
         }
 
 
@@ -169,14 +171,7 @@ def shares(weights: Mapping[str, Any]) -> list[tuple[str, float, float]]:
 
 
 @cache
-def _engine() -> Engine:
+def engine() -> Engine:
+    """The one of this process, made before anybody asks. ``Misconfigured`` without an address."""
     settings = Settings.load(needed=("reader_database_url",))
     return make_engine(settings.reader_database_url, pool_size=_AT_ONCE)
-
-
-def _status(error: ForgeError) -> int:
-    return 404 if error.code.endswith("_UNKNOWN") else error.http_status
-
-
-def _message(error: ForgeError) -> str:
-    return error.message if isinstance(error, Refused) else str(error)

@@ -29,11 +29,11 @@ class Ports:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._marks: dict[int, socket.socket] = {}
+        self._marks: dict[int, tuple[str, socket.socket]] = {}
 
     def close(self) -> None:
         """Let others have them."""
-        for mark in self._marks.values():
+        for _, mark in self._marks.values():
             mark.close()
         self._marks.clear()
 
@@ -46,32 +46,33 @@ class Ports:
         named = os.environ.get(variable)
         if named:
             port = _parse(variable, named)
-            if not self._take(port):
+            if not self._take(name, port):
                 raise Unavailable(
                     f"port {port} of {LOOPBACK} is in use; end what listens there, "
                     f"or set {variable} to another"
                 )
         else:
             known = [self._known().get(name), first_choice]
-            port = self._choose([port for port in known if port])
+            port = self._choose(name, [port for port in known if port])
         write_private(self._path, json.dumps(self._known() | {name: port}))
         return port
 
-    def _choose(self, preferred: Sequence[int]) -> int:
+    def _choose(self, name: str, preferred: Sequence[int]) -> int:
         others = set(self._known().values())
         for port in preferred:
-            if self._take(port):
+            if self._take(name, port):
                 return port
         for port in random.SystemRandom().sample(_CHOICE, 200):
-            if port not in others and self._take(port):
+            if port not in others and self._take(name, port):
                 return port
         raise Unavailable(f"no free port between {_CHOICE.start} and {_CHOICE.stop}")
 
-    def _take(self, port: int) -> bool:
+    def _take(self, name: str, port: int) -> bool:
         if not is_free(port):
             return False
-        # Elsewhere such a mark would be a file, and could stay.
-        if port in self._marks or sys.platform != "linux":
+        if port in self._marks:
+            return self._marks[port][0] == name
+        if sys.platform != "linux":  # where such a mark would be a file, and could stay
             return True
         mark = socket.socket(socket.AF_UNIX)
         try:
@@ -80,7 +81,7 @@ class Ports:
         except OSError:
             mark.close()
             return False
-        self._marks[port] = mark
+        self._marks[port] = (name, mark)
         return True
 
     def _known(self) -> dict[str, int]:

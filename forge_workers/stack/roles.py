@@ -37,6 +37,9 @@ def ensure_roles(server: PostgresServer) -> None:
         for role in LOGINS:
             _let_in(cursor, role, server.secrets.get(role))
         cursor.execute(SQL("GRANT {} TO forge_migrate").format(Identifier(OWNER)))
+        # Whoever takes a page over shall keep nobody else from the database.
+        cursor.execute("ALTER ROLE forge_reader CONNECTION LIMIT 40")
+        cursor.execute("ALTER ROLE forge_reader SET default_transaction_read_only = on")
         cursor.execute("REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC")
     create_database(server, DATABASE)
 

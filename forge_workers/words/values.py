@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -12,6 +14,12 @@ from forge_core.clock import rfc3339
 
 NAMES_MOST: Final = 12
 VALUE_MOST: Final = 300
+MARKS_MOST: Final = 8
+"""On one letter: no script needs more, and more would be written over the lines around."""
+
+# Printable by their category, and nothing to see.
+_BLANK: Final = frozenset("\u115f\u1160\u2800\u3164\uffa0")
+_LINES: Final = re.compile(r"\n\s*\n\s*")
 
 
 def shown(value: object) -> str:
@@ -27,6 +35,11 @@ def shown(value: object) -> str:
     if isinstance(value, (dict, list)):
         return _printable(json.dumps(value, ensure_ascii=False, default=plain))
     return _printable(str(value))
+
+
+def squeezed(text: str) -> str:
+    """A text of somebody's, in which no run of empty lines pushes anything out of sight."""
+    return _LINES.sub("\n\n", shown(text).strip())
 
 
 def plain(value: object) -> str:
@@ -67,4 +80,13 @@ def _short(value: object) -> str:
 
 
 def _printable(text: str) -> str:
-    return "".join(letter if letter.isprintable() or letter == "\n" else "�" for letter in text)
+    return "".join(_seen(text))
+
+
+def _seen(text: str) -> Iterator[str]:
+    marks = 0
+    for letter in text:
+        marks = marks + 1 if unicodedata.combining(letter) else 0
+        if marks > MARKS_MOST:
+            continue
+        yield letter if (letter.isprintable() or letter == "\n") and letter not in _BLANK else "�"

@@ -8,13 +8,17 @@ import shutil
 import signal
 import socket
 import threading
+import time
+import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from forge_core.access import tokens
 from forge_core.access.tokens import Scope
@@ -25,14 +29,16 @@ from forge_core.advisory.rules import analyse
 from forge_core.database import transaction
 from forge_workers import queries
 from forge_workers.api import forms
+from forge_workers.api.connections import PATIENCE
 from forge_workers.api.gateway import AT_ONCE
 from forge_workers.stack.gateway import GatewayServer
+from forge_workers.stack.roles import create_database, drop_database
 from forge_workers.words.advice import ADVISORY
 from forge_workers.words.values import plain
 from tests.conftest import TEMPLATE, _servers
 from tests.core.conftest import _house
 from tests.core.factories import House, found_house
-from tests.support import free_port, serving, short_folder
+from tests.support import free_port, serving, short_folder, until
 
 pytestmark = pytest.mark.processes
 
@@ -311,6 +317,8 @@ def test_a_token_for_something_else_is_told_what_it_lacks(world):
         ("/v1/advice?days=91", 422, "CALL_INVALID", "days: "),
         ("/v1/advice?day=1", 422, "CALL_INVALID", "day: "),
         ("/v1/nothing", 404, "CALL_UNKNOWN", "/openapi.json"),
+        ("/v1/proposals/", 404, "CALL_UNKNOWN", "/openapi.json"),
+        ("/health/", 404, "CALL_UNKNOWN", "/openapi.json"),
         ("/", 404, "CALL_UNKNOWN", "/openapi.json"),
     ],
 )
@@ -366,6 +374,91 @@ def test_many_who_ask_at_once_are_all_answered(world, caller):
     assert statuses == [200] * AT_ONCE * 5
 
 
+def test_whoever_connects_and_says_nothing_keeps_nobody_out(world, caller):
+    """Neither at once nor for long: such connections are ended."""
+    half = b"GET /health HTTP/1.1\r\nX: "
+    idle = [socket.create_connection(("127.0.0.1", world.port)) for _ in range(250)]
+    for number, connection in enumerate(idle):
+        if number % 2:
+            connection.sendall(half)
+    assert caller.get("/v1/advice").status == 200
+
+    for connection in idle:
+        connection.settimeout(60)
+        with suppress(ConnectionResetError):
+            assert connection.recv(1) == b""
+        connection.close()
+
+
+def test_a_connection_is_kept_while_it_is_used(world, caller):
+    connection = http.client.HTTPConnection("127.0.0.1", world.port, timeout=30)
+    for _ in range(3):
+        connection.request("GET", "/v1/advice", headers={"Authorization": f"Bearer {caller.token}"})
+        answer = connection.getresponse()
+        answer.read()
+        assert answer.status == 200
+        time.sleep(PATIENCE / 4)
+    connection.close()
+
+
+def test_a_fault_of_ours_is_told_as_such_and_no_text_is_logged(world, folder):
+    """An analysis that cannot be read any more, as no version may bring about."""
+    house = world.house
+    proposal = house.open(title="Broken")
+    advise(house)
+    secret = "WORDS-OF-SOMEBODY"
+    house.sql(
+        "UPDATE texts SET body = %s WHERE commitment ="
+        " (SELECT analysis FROM advice WHERE proposal_id = %s)",
+        json.dumps({"summary": [secret]}),
+        proposal,
+    )
+    server = GatewayServer(free_port())
+    url = house.server.url("forge_reader", house.name)
+    with serving(server, folder, FORGE_READER_DATABASE_URL=url) as process:
+        answer = Caller(server.port, world.caller.token).get(f"/v1/proposals/{proposal}/advice")
+        process.terminate()
+        process.wait()
+        said = process.stdout.read().decode()
+    house.sql("DELETE FROM advice WHERE proposal_id = %s", proposal)
+
+    assert (answer.status, answer.json["code"]) == (500, "INTERNAL")
+    assert answer.headers["cache-control"] == "no-store"
+    assert "gateway.failed" in said
+    assert "validation error" in said
+    assert secret not in said + answer.body.decode()
+
+
+def test_health_waits_behind_nobody(world):
+    """Not behind documents that wait for a lock, which no page takes but a migration does."""
+    house, caller = world.house, world.caller
+    with transaction(house.app) as session:
+        session.execute(text("LOCK TABLE proposals IN ACCESS EXCLUSIVE MODE"))
+        waiting = [
+            threading.Thread(target=lambda: caller.get("/v1/proposals")) for _ in range(AT_ONCE * 3)
+        ]
+        for one in waiting:
+            one.start()
+        answer = Caller(world.port, None).get("/health")
+    for one in waiting:
+        one.join()
+
+    assert (answer.status, answer.json["detail"]) == (503, "the database does not answer")
+    until(lambda: Caller(world.port, None).get("/health").status == 200)
+
+
+def test_a_database_of_another_version_is_not_well(servers, folder):
+    name = f"bare_{uuid.uuid4().hex}"
+    create_database(servers.postgres, name)
+    server = GatewayServer(free_port())
+    with serving_away(server, folder, servers.postgres.url("forge_reader", name)):
+        answer = Caller(server.port, None).get("/health")
+    drop_database(servers.postgres, name)
+
+    assert answer.status == 503
+    assert "not as the gateway knows it" in answer.json["detail"]
+
+
 def test_without_a_database_it_says_so(world, folder):
     gone = "postgresql://forge_reader:secret-word@127.0.0.1:1/forge"
     server = GatewayServer(free_port())
@@ -373,7 +466,7 @@ def test_without_a_database_it_says_so(world, folder):
         for path in ("/health", "/v1/advice"):
             answer = Caller(server.port, world.caller.token).get(path)
             assert (answer.status, answer.json["code"]) == (503, "UNAVAILABLE")
-            assert b"secret-word" not in answer.body
+            assert answer.json["detail"] == "the database cannot be used now; try again"
 
 
 def serving_away(server: GatewayServer, folder, url: str):

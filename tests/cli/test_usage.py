@@ -37,6 +37,7 @@ def test_no_command_shows_the_help(forge: Forge) -> None:
         ["up", "--once"],
         ["worker", "--queues", "votes,nonsense"],
         ["flower"],
+        ["flower", "--auth_provider=flower.views.auth.GoogleAuth2LoginHandler"],
         ["clock", "advance", "soon", "--as", "ann"],
         ["member", "restrict", "ann", "--as", "otto", "--reason", "x", "--for", "-1h"],
         ["genesis", "alice"],

@@ -25,11 +25,11 @@ def issued(house):
 def let_in(house, token, scope=Scope.READ):
     """As the gateway asks: as the role that can write nothing."""
     with transaction(house.reader) as session:
-        return tokens.require_bearer(session, token, scope)
+        tokens.require_token(session, token, scope)
 
 
 def test_a_token_lets_its_holder_in(house, issued):
-    assert let_in(house, issued.token) == tokens.Bearer(issued.id, "portal")
+    let_in(house, issued.token)
 
 
 def test_what_is_kept_opens_nothing(house, issued):
@@ -89,7 +89,7 @@ def test_one_that_is_not_there_cannot_be_revoked(house):
 def test_a_sandboxs_clock_ends_no_token(house, issued):
     house.advance(days=30)
 
-    assert let_in(house, issued.token)
+    let_in(house, issued.token)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,10 @@ def test_what_cannot_be_issued_is_refused(house, holder, scopes, lasts, code):
 
 
 def test_the_reader_cannot_issue_itself_one(house):
-    with pytest.raises(DBAPIError, match="permission denied"), transaction(house.reader) as session:
+    with (
+        pytest.raises(DBAPIError, match="read-only transaction"),
+        transaction(house.reader) as session,
+    ):
         tokens.issue(session, "thief", [Scope.READ], WEEK)
 
 

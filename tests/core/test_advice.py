@@ -106,6 +106,14 @@ def test_earlier_proposals_like_it_are_told_with_what_came_of_them(house):
         assert advice_on(session, other)[0]["analysis"]["precedents"] == []
 
 
+@pytest.mark.parametrize("word", ["x" * 9_000, "é" * 3_000, "-".join(["x" * 2_100] * 3)])
+def test_a_word_without_end_keeps_nobody_from_advice(house, word):
+    first = house.open(title="Words", description=word)
+    assert advised(house, first)["source"] == "rules"
+    assert advised(house, house.open(title="Words again", description=word))["source"] == "rules"
+    assert house.sql("SELECT FROM jobs WHERE state = 'dead'") == []
+
+
 def test_an_erased_text_is_found_by_nobody(house):
     executed = house.executed(type="configuration", payload=RAISE, **GOOD)
     for column in ("title", "description"):

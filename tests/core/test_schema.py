@@ -245,22 +245,37 @@ def test_application_truncates_nothing_and_owns_nothing(shared):
     assert not shared.one("SELECT pg_has_role('forge_client', 'forge_app', 'MEMBER')")
 
 
-def test_the_reader_reads_every_table_and_changes_none(empty_house):
-    """Also those that come later: partitions, and tables of later migrations."""
-    empty_house.sql("SET ROLE forge_owner; CREATE TABLE made_later (); RESET ROLE")
+# What is not for whoever reads pages: addresses and raw events, work in progress, secrets.
+CLOSED_TO_THE_READER = {
+    "advice_batches", "alembic_version", "ballot_inbox", "ballots", "commands", "dead_letters",
+    "event_cursors", "heartbeats", "jobs", "named_locks", "address_minutes", "download_hours",
+    "host_minutes", "immune_actions", "immune_responses", "incidents", "known_addresses",
+    "member_minutes", "overlay_baselines", "overlay_minutes", "runtime_unjudged", "runtime_events",
+}  # fmt: skip
+
+
+def test_the_reader_reads_what_is_for_everybody_and_changes_nothing(shared):
     powers = "INSERT,UPDATE,DELETE,TRUNCATE,TRIGGER,REFERENCES"
-    wrong = empty_house.sql(
+    tables = (
         "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace"
-        " AND relkind IN ('r', 'p') AND (NOT has_table_privilege('forge_reader', oid, 'SELECT')"
-        f" OR has_table_privilege('forge_reader', oid, '{powers}')"
+        " AND relkind IN ('r', 'p') AND NOT relispartition AND "
+    )
+    closed = shared.sql(tables + "NOT has_table_privilege('forge_reader', oid, 'SELECT')")
+    written = shared.sql(
+        tables + f"(has_table_privilege('forge_reader', oid, '{powers}')"
         "  OR has_any_column_privilege('forge_reader', oid, 'INSERT,UPDATE,REFERENCES'))"
     )
-    functions = empty_house.sql(
+    partitions = shared.sql(
+        "SELECT relname FROM pg_class WHERE relispartition AND relkind = 'r'"
+        " AND has_table_privilege('forge_reader', oid, 'SELECT')"
+    )
+    functions = shared.sql(
         "SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace"
         " AND has_function_privilege('forge_reader', oid, 'EXECUTE') ORDER BY 1"
     )
 
-    assert wrong == []
+    assert {name for (name,) in closed} == CLOSED_TO_THE_READER
+    assert (written, partitions) == ([], [])
     assert functions == [("forge_held",), ("forge_now",)]
 
 

@@ -213,6 +213,16 @@ def test_a_remembered_port_is_kept_while_it_is_free_and_changed_when_not(folder)
             assert known.get("broker") != port
 
 
+def test_two_servers_of_a_stack_cannot_be_given_one_port(folder, monkeypatch):
+    port = free_port()
+    for variable in ("FORGE_FLOWER_PORT", "FORGE_API_PORT"):
+        monkeypatch.setenv(variable, str(port))
+    with closing(ports.Ports(folder / "ports.json")) as known:
+        assert known.get("flower") == known.get("flower") == port
+        with pytest.raises(Unavailable, match=f"port {port} .* set FORGE_API_PORT to another"):
+            known.get("api")
+
+
 def test_two_stacks_that_start_at_once_share_no_port(folder, monkeypatch):
     """Between the look whether a port is free and the start of its server."""
     port = free_port()
