@@ -14,6 +14,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from sqlalchemy.engine import make_url
 
+from forge_core.database import migrate
+from forge_core.errors import Misconfigured
 from forge_workers.stack.servers import Servers, embedded_servers
 from tests.support import living_in, short_folder
 
@@ -185,3 +187,16 @@ def test_a_clean_stop_leaves_no_process_socket_or_lock_file(folder):
     assert not sockets.exists() or not list(sockets.iterdir())
     assert not (servers.postgres.data / "postmaster.pid").exists()
     assert not (servers.home.run / "processes.json").exists()
+
+
+def test_a_server_made_before_a_role_was_needed_is_told_how_to_make_it(folder):
+    """An initialising script does not run again; whoever migrates may not make roles."""
+    with embedded_servers(folder / "home", durable=False) as servers:
+        with servers.postgres.superuser("forge") as connection, connection.cursor() as cursor:
+            cursor.execute("DROP OWNED BY forge_reader")
+            cursor.execute("DROP ROLE forge_reader")
+        with pytest.raises(Misconfigured, match="CREATE ROLE forge_reader LOGIN"):
+            migrate(servers.postgres.url("forge_migrate"))
+        with servers.postgres.superuser("forge") as connection, connection.cursor() as cursor:
+            cursor.execute("CREATE ROLE forge_reader LOGIN")
+        migrate(servers.postgres.url("forge_migrate"))
