@@ -227,7 +227,13 @@ def _factor(before: Fraction, after: Fraction) -> Fraction | None:
 
 def _by(before: Fraction, after: Fraction) -> str:
     factor = _factor(before, after)
-    return "" if factor is None else f", by a factor of {float(factor):.3g}"
+    if factor is None:
+        return ""
+    return (
+        f", by a factor of {float(factor):,.0f}"
+        if factor >= 100
+        else (f", by a factor of {float(factor):.3g}")
+    )
 
 
 def _is_shield(key: str, threshold: str) -> bool:
