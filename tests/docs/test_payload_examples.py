@@ -13,8 +13,10 @@ import typer
 
 from forge_core.actions.additions import DECLARATIONS, capability
 from forge_core.actions.payloads import Payload, parse_payload
+from forge_core.advisory.analysis import Analysis
 from forge_core.capabilities.extensions import Extension
 from forge_core.wiring import CATALOGUE
+from forge_workers.api.forms import Advice
 from forge_workers.cli.app import app
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -80,3 +82,22 @@ def test_a_parameter_added_without_code_is_changed_by_the_command_below() -> Non
     key = capability(Extension(added.name, added.kind, added.declaration))
     (changed,) = proposed(changes, CATALOGUE.with_extensions([key], ())).actions
     assert changed.key == added.name
+
+
+def test_the_terms_of_asking_a_model_are_changed_as_shown() -> None:
+    (shown,) = re.findall(r"^```json\n(\{.*\})\n```$", _page("advice"), re.MULTILINE)
+    terms = parse_payload("governance_rule", json.loads(shown), CATALOGUE).actions[0].new_value
+    assert terms.items() >= json.loads(shown)["new_value"].items()
+
+
+def test_the_advice_that_the_gateways_page_shows_has_the_form_of_one() -> None:
+    (shown,) = re.findall(r"^```json\n(\{.*?^\})\n```$", _page("gateway"), re.MULTILINE | re.DOTALL)
+    advice = Advice.model_validate(json.loads(shown) | {"analysis": None})
+    assert set(json.loads(shown)) == set(Advice.model_fields)
+    given = json.loads(shown)["analysis"]
+    known = {"source", "analyser", "constitution", "recommendation", "confidence"}
+    Analysis.model_validate({name: getattr(advice, name) for name in known} | given)
+
+
+def _page(name: str) -> str:
+    return (DOCS / f"{name}.md").read_text(encoding="utf-8")
