@@ -637,19 +637,20 @@ def test_told_to_end_it_finishes_what_it_has_in_hand(settings, publisher, broker
 def database_away(servers: TestServers, database: Database) -> Iterator[None]:
     """Nobody gets in, and who is in is thrown out."""
 
-    def allow(answer: str) -> None:
+    def let_in(answer: str) -> None:
         with servers.postgres.superuser() as connection, connection.cursor() as cursor:
             cursor.execute(f"ALTER DATABASE {database.name} ALLOW_CONNECTIONS {answer}")
-            cursor.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
-                [database.name],
-            )
+            if answer == "false":  # who came back at once is not thrown out a second time
+                cursor.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
+                    [database.name],
+                )
 
-    allow("false")
+    let_in("false")
     try:
         yield
     finally:
-        allow("true")
+        let_in("true")
 
 
 def test_a_database_that_is_away_is_waited_for_with_one_line(
