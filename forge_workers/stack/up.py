@@ -159,10 +159,7 @@ def _start(stack: Stack, workers: tuple[Worker, ...], *, beat: bool, models: boo
     servers = stack.servers
     run = servers.home.run
     # Addresses come from endpoints.json alone: an environment can be read by more eyes.
-    environment = {k: v for k, v in os.environ.items() if k not in VARIABLES.values()}
-    environment |= {"FORGE_HOME": str(servers.home.path), "PYTHONUNBUFFERED": "1"}
-    # The key of a model is nobody's business but the adviser's.
-    keys = {k: environment.pop(k) for k in list(environment) if k.startswith("ANTHROPIC_")}
+    environment, keys = _environment(servers.home.path)
     markers = {worker.name: run / f"{worker.name}.ready" for worker in workers}
     add = servers.supervisor.add
     for worker in workers:
@@ -180,6 +177,14 @@ def _start(stack: Stack, workers: tuple[Worker, ...], *, beat: bool, models: boo
     if stack.web is not None:
         stack.handle("flower").wait_ready(stack.flower.answers, _WORKERS_START)
         stack.handle("api").wait_ready(stack.gateway.answers, _WORKERS_START)
+
+
+def _environment(home: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """What every process of ours is told, and the keys of models, which only an adviser is."""
+    told = {k: v for k, v in os.environ.items() if k not in VARIABLES.values()}
+    told |= {"FORGE_HOME": str(home), "PYTHONUNBUFFERED": "1"}
+    keys = {k: told.pop(k) for k in list(told) if k.startswith("ANTHROPIC_")}
+    return told, keys
 
 
 def _check_ledger(settings: Settings) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +27,7 @@ NAMES = (
 
 @pytest.mark.processes
 @pytest.mark.timeout(400)
+@pytest.mark.skipif(not os.environ.get("FORGE_LONG"), reason="a minute; `make long` runs it")
 def test_every_benchmark_runs_to_its_end_and_shows_its_parts():
     only = [word for name in NAMES for word in ("--only", name)]
     done = subprocess.run(

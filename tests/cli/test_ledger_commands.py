@@ -23,9 +23,9 @@ from forge_workers.keyfiles import load_key, make_key_files
 from forge_workers.ledger_tasks import make_checkpoint
 from forge_workers.stack.roles import create_database, drop_database
 from tests.cli.conftest import Forge, working
-from tests.conftest import TEMPLATE, TestServers, _servers
+from tests.conftest import TestServers, _servers
+from tests.core.conftest import lived_template
 from tests.core.factories import FULL_FOUNDERS, House, found_house
-from tests.core.histories import live_through
 
 
 @pytest.fixture
@@ -43,13 +43,11 @@ def life(
     """A database in which everything has happened, is sealed and signed, and its home: to copy."""
     postgres, home = _servers(pytestconfig).postgres, tmp_path_factory.mktemp("life")
     name = f"life_{uuid.uuid4().hex}"
-    create_database(postgres, name, template=TEMPLATE)
+    create_database(postgres, name, template=lived_template(_servers(pytestconfig)))
     url = postgres.url("forge_app", name)
     settings = Settings(home, url, postgres.url("forge_migrate", name), url, url, "", "")
     make_key_files(settings, origin="forge.test")
     house = House(postgres, name)
-    found_house(house, FULL_FOUNDERS)
-    live_through(house)
     for _ in range(2):
         house.seal()
         make_checkpoint(house.app, settings)

@@ -13,6 +13,7 @@ from forge_core.members.genesis import Founder
 from forge_workers.stack.roles import create_database, drop_database
 from tests.conftest import TEMPLATE, TestServers, _servers
 from tests.core.factories import FOUNDERS, FULL_FOUNDERS, House, found_house
+from tests.core.histories import at_home, live_through
 
 
 @contextmanager
@@ -45,6 +46,47 @@ def full_template(pytestconfig: pytest.Config) -> Iterator[str]:
         found_house(house)
         house.close()
         yield house.name
+
+
+LIVED = "forge_lived"
+
+
+def lived_template(servers: TestServers) -> str:
+    """A house in which everything has happened, to clone: made once a run, by whoever is first."""
+    draft = f"{LIVED}_draft"
+    with servers.postgres.superuser() as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(hashtext(%s))", [LIVED])
+        cursor.execute("SELECT FROM pg_database WHERE datname = %s", [LIVED])
+        if cursor.rowcount == 0:
+            drop_database(servers.postgres, draft)
+            create_database(servers.postgres, draft, template=TEMPLATE)
+            house = House(servers.postgres, draft, founders=FULL_FOUNDERS)
+            found_house(house)
+            live_through(house)
+            house.close()
+            cursor.execute(f"ALTER DATABASE {draft} RENAME TO {LIVED}")
+    return LIVED
+
+
+@contextmanager
+def _lived_house(servers: TestServers) -> Iterator[House]:
+    with _house(servers, lived_template(servers), FULL_FOUNDERS) as house:
+        at_home(house)
+        yield house
+
+
+@pytest.fixture
+def lived_house(servers: TestServers) -> Iterator[House]:
+    """A house in which everything has happened."""
+    with _lived_house(servers) as house:
+        yield house
+
+
+@pytest.fixture(scope="module")
+def lived_shared(pytestconfig: pytest.Config) -> Iterator[House]:
+    """One for a module."""
+    with _lived_house(_servers(pytestconfig)) as house:
+        yield house
 
 
 @pytest.fixture

@@ -60,8 +60,7 @@ def live_through(house: House) -> None:
     The founders are ``FULL_FOUNDERS``: every track is open to them.
     """
     assert house.founders is FULL_FOUNDERS
-    house.use(PLATFORM)
-    house.approvers = list(ALIKE)
+    at_home(house)
     _begin(house)
     changed = _change(house)
     extended = _extend(house)
@@ -72,6 +71,12 @@ def live_through(house: House) -> None:
     _deliver_effects(house)
     _fall_ill(house)
     _let_time_pass(house)
+
+
+def at_home(house: House) -> None:
+    """Whoever works on in such a house knows its platform, and who approves there."""
+    house.use(PLATFORM)
+    house.approvers = list(ALIKE)
 
 
 def _carried(house: House, *given: dict[str, Any]) -> list[str]:

@@ -31,7 +31,6 @@ from forge_core.tables import DERIVED, TABLES
 from forge_core.wiring import ENTRY_KINDS
 from forge_workers.stack.postgres import SUPERUSER
 from tests.core.factories import House, make_engine, signer
-from tests.core.histories import live_through
 
 HARMED = tuple(table for table in TABLES if table.info["held"] is not Held.OPERATIONAL)
 
@@ -80,8 +79,10 @@ class Harm:
 
 
 def prepare(house: House, folder: Path) -> Ledger:
-    """Four checkpoints, the last over everything; two keys of the log, a witness; a full tile."""
-    live_through(house)
+    """Four checkpoints, the last over everything; two keys of the log, a witness; a full tile.
+
+    In that house everything has happened.
+    """
     made = [house.checkpoint(folder)]
     house.do("members.admit", "cora", source="tests", members=[{"id": f"n{n}"} for n in range(200)])
     made.append(house.checkpoint(folder))

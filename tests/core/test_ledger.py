@@ -10,17 +10,15 @@ import rfc8785
 
 from forge_core.wiring import ENTRY_KINDS
 from tests.core.factories import House
-from tests.core.histories import live_through
 
 KINDS = {kind.name: kind for kind in ENTRY_KINDS}
 
 
 @pytest.fixture(scope="module")
-def history(full_shared: House, tmp_path_factory) -> House:
+def history(lived_shared: House, tmp_path_factory) -> House:
     """Something of everything that can happen."""
-    live_through(full_shared)
-    full_shared.checkpoint(tmp_path_factory.mktemp("log"))
-    return full_shared
+    lived_shared.checkpoint(tmp_path_factory.mktemp("log"))
+    return lived_shared
 
 
 def test_every_kind_of_entry_has_happened(history):

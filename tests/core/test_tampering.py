@@ -40,9 +40,9 @@ Find = Callable[[Harm], Generator[Discrepancy | Erased, None, None]]
 
 
 @pytest.fixture(scope="module")
-def ledger(full_shared: House, tmp_path_factory) -> Iterator[Ledger]:
+def ledger(lived_shared: House, tmp_path_factory) -> Iterator[Ledger]:
     """Honest, and nothing in the database refuses anything any more."""
-    ledger = prepare(full_shared, tmp_path_factory.mktemp("log"))
+    ledger = prepare(lived_shared, tmp_path_factory.mktemp("log"))
     assert _found(ledger) == []
     disarm(ledger.engine)
     assert _found(ledger) == []
@@ -203,8 +203,8 @@ def test_a_pinned_stranger_believes_nothing(ledger):
     assert {one.position for one in found} == {one.size for one in ledger.checkpoints}
 
 
-def test_an_erased_text_is_said_and_is_no_discrepancy(ledger, full_shared):
-    ((commitment, by),) = full_shared.sql("SELECT commitment, erased_by FROM erasures")
+def test_an_erased_text_is_said_and_is_no_discrepancy(ledger, lived_shared):
+    ((commitment, by),) = lived_shared.sql("SELECT commitment, erased_by FROM erasures")
 
     (erased,) = _report(ledger)
 
@@ -212,9 +212,9 @@ def test_an_erased_text_is_said_and_is_no_discrepancy(ledger, full_shared):
     assert (erased.commitment, erased.by) == (commitment, by)
 
 
-def test_a_text_that_is_gone_without_an_erasure_is_a_discrepancy(ledger, full_shared):
+def test_a_text_that_is_gone_without_an_erasure_is_a_discrepancy(ledger, lived_shared):
     """INV-45."""
-    kept = full_shared.one("SELECT commitment FROM texts ORDER BY commitment LIMIT 1")
+    kept = lived_shared.one("SELECT commitment FROM texts ORDER BY commitment LIMIT 1")
     harm = _named(ledger, "texts: the first row deleted", CommittedText.__table__)
 
     (found,) = _found(ledger, harm)

@@ -8,12 +8,10 @@ from forge_core.ledger.checkpoints import CheckpointFile
 from forge_core.ledger.discrepancy import Discrepancy
 from forge_core.ledger.verifying import Erased
 from tests.core.factories import House
-from tests.core.histories import live_through
 
 
-def test_a_ledger_in_which_everything_happened_is_clean(full_house: House, tmp_path):
-    house = full_house
-    live_through(house)
+def test_a_ledger_in_which_everything_happened_is_clean(lived_house: House, tmp_path):
+    house = lived_house
     house.checkpoint(tmp_path)
 
     found = house.verify(CheckpointFile(tmp_path / "checkpoints"))
@@ -52,10 +50,9 @@ def test_an_entry_that_waits_twice_is_found(house: House):
     }
 
 
-def test_no_alarm_while_the_house_is_at_work(full_house: House, tmp_path):
+def test_no_alarm_while_the_house_is_at_work(lived_house: House, tmp_path):
     """INV-45: verification sees one moment, whatever is appended, sealed and signed meanwhile."""
-    house = full_house
-    live_through(house)
+    house = lived_house
     house.checkpoint(tmp_path)
     ending = threading.Event()
 

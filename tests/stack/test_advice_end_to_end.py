@@ -17,10 +17,10 @@ from forge_core.clock import forge_now
 from forge_core.database import make_engine, transaction
 from forge_core.members.genesis import Founder, found
 from forge_core.members.levels import Role, TrustLevel
-from forge_core.settings import Settings
 from forge_workers.client import Ballot, Command, GovernanceClient
+from forge_workers.stack import up
 from forge_workers.stack.house import WORKERS
-from forge_workers.stack.up import Stack, run_stack, running_stack
+from forge_workers.stack.up import Stack, running_stack
 from tests.advice.asking import KEY_OF_TESTS, advises
 from tests.advice.messages_api import MessagesApi, never_starts
 from tests.support import short_folder, until
@@ -131,11 +131,19 @@ def _is_main(process: psutil.Process) -> bool:
 def test_a_demo_is_given_no_key(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     """It opens hundreds of proposals, on which nobody wants to pay for advice."""
     monkeypatch.setenv("ANTHROPIC_API_KEY", KEY_OF_TESTS)
-    found: list[psutil.Process] = []
+    asked: list[bool] = []
 
-    def look(_: Settings) -> None:
-        found.extend(one for one in _processes() if "celery" in " ".join(one.cmdline()))
-        assert not [one for one in found if _knows_the_key(one)]
+    def ends(*_: object, models: bool, **__: object) -> None:
+        asked.append(models)
+        raise KeyboardInterrupt
 
-    assert run_stack(home=folder / "home", demo=look, once=True) == 0
-    assert found
+    with monkeypatch.context() as stand_in:
+        stand_in.setattr(up, "running_stack", ends)
+        for demo in (lambda _: None, None):
+            up.run_stack(home=folder, demo=demo)
+    assert asked == [False, True]
+
+    advisers = tuple(one for one in WORKERS if one.name == "advise")
+    with running_stack(folder / "home", web=False, beat=False, workers=advisers, models=False):
+        assert _processes()
+        assert not [one for one in _processes() if _knows_the_key(one)]
