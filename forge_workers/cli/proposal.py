@@ -19,6 +19,7 @@ from forge_workers.cli.advice_outlook import print_advice, print_earlier
 from forge_workers.cli.durations import parse_duration
 from forge_workers.cli.output import AsJson, print_json, print_rows, standard_output, warn
 from forge_workers.cli.servers import ActingMember, carry, database
+from forge_workers.words.advice import NONE_YET
 
 ProposalId = Annotated[str, typer.Argument(help="The proposal's id.")]
 
@@ -131,7 +132,7 @@ def show_advice(proposal: ProposalId, *, as_json: AsJson = False) -> None:
         print_advice(standard_output(), found, whole=True)
         print_earlier(standard_output(), earlier)
     else:
-        standard_output().print("there is no advice yet: it is given when voting opens")
+        standard_output().print(NONE_YET)
 
 
 @app.command()
