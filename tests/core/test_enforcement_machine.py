@@ -66,7 +66,7 @@ from tests.core.valve import OUTSIDE, PLATFORM, PLATFORM_KINDS, Platform
 
 LONG = bool(os.environ.get("FORGE_LONG"))
 STEPS = 80
-COMMANDS = 100_000 if LONG else 1_000
+COMMANDS = 100_000 if LONG else 800
 SETTINGS = settings(
     max_examples=800 if LONG else 8,
     stateful_step_count=STEPS,

@@ -34,7 +34,7 @@ from tests.core.plain import SCOPES, SIDES, Commonwealth, Proposal
 
 LONG = bool(os.environ.get("FORGE_LONG"))
 SETTINGS = settings(
-    max_examples=300 if LONG else 20,
+    max_examples=300 if LONG else 15,
     stateful_step_count=80 if LONG else 30,
     derandomize=not LONG,
     deadline=None,
