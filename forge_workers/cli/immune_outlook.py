@@ -10,7 +10,7 @@ from rich.console import Console
 from forge_core.immune.answer import Why
 from forge_core.immune.rulebook import GOVERNED
 from forge_workers.cli.outlook import say
-from forge_workers.words.values import shown, when
+from forge_workers.words.values import names, shown, when
 
 Json = Mapping[str, Any]
 
@@ -258,7 +258,7 @@ def print_replay(console: Console, found: Json) -> None:
         given = {name: changed["value"][name] for name in found["given"]}
         say(console, f"with {_pairs(given)}: {_findings(changed)}", 2)
         for key, head in (("only_now", "No longer found"), ("only_changed", "Newly found")):
-            say(console, f"{head}: {_names(found[key])}", 2)
+            say(console, f"{head}: {names(found[key])}", 2)
     if found["subjects"]:
         say(console, "Found most often" + ("" if changed is None else ", now → changed"))
     for one in found["subjects"][:MOST_LISTED]:
@@ -274,12 +274,6 @@ def print_replay(console: Console, found: Json) -> None:
 def _findings(counted: Json) -> str:
     findings = _number(counted["findings"], "finding", "findings")
     return f"{findings} about {_number(counted['subjects'], 'subject', 'subjects')}"
-
-
-def _names(names: Sequence[str]) -> str:
-    more = len(names) - MOST_LISTED
-    named = ", ".join(shown(name) for name in names[:MOST_LISTED]) or "nobody"
-    return named + (f" and {more:,} more" if more > 0 else "")
 
 
 def _about(incident: Json) -> str:

@@ -7,6 +7,7 @@ models as text: escaped, without what steers a reader's eye, and where no script
 from __future__ import annotations
 
 import asyncio
+from abc import abstractmethod
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
@@ -77,9 +78,9 @@ class Page(BaseHandler):  # type: ignore[misc]  # Flower says no types
             standing_words=standing_words, **given,
         )  # fmt: skip
 
+    @abstractmethod
     def read(self, session: Session, *given: str) -> dict[str, Any]:
         """What the template shows."""
-        raise NotImplementedError
 
     def _read(self, *given: str) -> dict[str, Any]:
         with reading(steady(engine())) as session:

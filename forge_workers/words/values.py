@@ -65,7 +65,7 @@ def names(given: Sequence[str]) -> str:
     """Some of them by name."""
     more = len(given) - NAMES_MOST
     named = ", ".join(shown(name) for name in given[:NAMES_MOST]) or "nobody"
-    return named + (f" and {more} more" if more > 0 else "")
+    return named + (f" and {more:,} more" if more > 0 else "")
 
 
 def _short(value: object) -> str:
