@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import signal
 import socket
@@ -11,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -89,6 +91,27 @@ def serving(server: Server, home: Path, **addresses: str) -> Iterator[subprocess
     finally:
         signal_group(process.pid, signal.SIGKILL)
         process.communicate()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back over HTTP; names of headers are in small letters."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+def ask(port: int, path: str, *, method: str = "GET", headers: Mapping[str, str] = {}) -> Answer:
+    """One request to a server on loopback."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        connection.request(method, path, headers=dict(headers))
+        answer = connection.getresponse()
+        body = answer.read()
+        return Answer(answer.status, {k.lower(): v for k, v in answer.getheaders()}, body)
+    finally:
+        connection.close()
 
 
 def living_in(home: Path) -> list[psutil.Process]:

@@ -38,20 +38,15 @@ from forge_workers.words.values import plain
 from tests.conftest import TEMPLATE, _servers
 from tests.core.conftest import _house
 from tests.core.factories import House, found_house
-from tests.support import free_port, serving, short_folder, until
+from tests.support import Answer, ask, free_port, serving, short_folder, until
 
 pytestmark = pytest.mark.processes
 
 HOSTILE = "<script>alert(1)</script> \u202eevil \x07"
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What came back."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
+class Told(Answer):
+    """A document or a problem."""
 
     @property
     def json(self) -> Any:
@@ -65,17 +60,11 @@ class Caller:
     port: int
     token: str | None
 
-    def get(self, path: str, *, method: str = "GET", **headers: str) -> Answer:
+    def get(self, path: str, *, method: str = "GET", **headers: str) -> Told:
         if self.token is not None:
             headers.setdefault("Authorization", f"Bearer {self.token}")
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        try:
-            connection.request(method, path, headers=headers)
-            answer = connection.getresponse()
-            body = answer.read()
-            return Answer(answer.status, {k.lower(): v for k, v in answer.getheaders()}, body)
-        finally:
-            connection.close()
+        answer = ask(self.port, path, method=method, headers=headers)
+        return Told(answer.status, answer.headers, answer.body)
 
 
 @pytest.fixture(scope="module")
@@ -391,14 +380,18 @@ def test_whoever_connects_and_says_nothing_keeps_nobody_out(world, caller):
 
 
 def test_a_connection_is_kept_while_it_is_used(world, caller):
+    """For longer than a silent one."""
     connection = http.client.HTTPConnection("127.0.0.1", world.port, timeout=30)
-    for _ in range(3):
+    ours = set()
+    for _ in range(6):
         connection.request("GET", "/v1/advice", headers={"Authorization": f"Bearer {caller.token}"})
         answer = connection.getresponse()
         answer.read()
         assert answer.status == 200
+        ours.add(connection.sock.getsockname())
         time.sleep(PATIENCE / 4)
     connection.close()
+    assert len(ours) == 1
 
 
 def test_a_fault_of_ours_is_told_as_such_and_no_text_is_logged(world, folder):

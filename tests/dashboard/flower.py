@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import http.client
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 from forge_workers.stack.flower import USER, FlowerServer
-from tests.support import free_port, serving
+from tests.support import Answer, ask, free_port, serving
 
 PASSWORD = "a-password-of-tests"
 _VOID = {"link", "meta", "img", "br", "input"}
@@ -74,13 +73,12 @@ class Page(HTMLParser):
         return main.text
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What came back."""
+class Shown(Answer):
+    """A page."""
 
-    status: int
-    headers: dict[str, str]
-    source: str
+    @property
+    def source(self) -> str:
+        return self.body.decode()
 
     @property
     def page(self) -> Page:
@@ -93,19 +91,13 @@ class Dashboard:
 
     server: FlowerServer
 
-    def get(self, path: str, *, password: str | None = PASSWORD, method: str = "GET") -> Answer:
-        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=20)
+    def get(self, path: str, *, password: str | None = PASSWORD, method: str = "GET") -> Shown:
         headers = {}
         if password is not None:
             word = base64.b64encode(f"{USER}:{password}".encode()).decode()
             headers["Authorization"] = f"Basic {word}"
-        try:
-            connection.request(method, path, headers=headers)
-            answer = connection.getresponse()
-            source = answer.read().decode()
-            return Answer(answer.status, {k.lower(): v for k, v in answer.getheaders()}, source)
-        finally:
-            connection.close()
+        answer = ask(self.server.port, path, method=method, headers=headers)
+        return Shown(answer.status, answer.headers, answer.body)
 
 
 @contextmanager

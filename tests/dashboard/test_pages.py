@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from forge_core.advisory.advising import give
 from forge_core.advisory.analysis import Analysis
 from forge_core.database import transaction
-from forge_workers.dashboard.pages import ROUTES, shares
+from forge_workers.dashboard.pages import RIVALS_MOST, ROUTES, shares
 from forge_workers.dashboard.templates import FLOWERS, OURS, Templates, with_tab
 from forge_workers.words import advice as words
 from forge_workers.words import values
@@ -228,6 +228,50 @@ def test_the_short_of_advice_is_seen_first_and_the_rest_on_demand(world):
     assert "open" not in whole.attributes
     assert "Given before" in card.text
     assert "No other proposal that was so advised is decided yet." in card.text
+
+
+def test_a_proposer_cannot_write_what_the_house_says(world):
+    """The change stands before their words, which are framed and push nothing out of sight."""
+    forged = "Executed now, it would change\n\u2800\u2022 motd" + "\n" * 4_000 + "the end"
+    proposal = world.house.propose(
+        type="configuration",
+        payload={"key": "rate_limit.CORE", "new_value": 6},
+        title="(erased)",
+        description=forged,
+    )
+    page = world.dashboard.get(f"/governance/proposals/{proposal}").page
+
+    assert page.text.index("rate_limit.CORE: 10000 → 6") < page.text.index("motd")
+    (words_of_theirs,) = page.all("blockquote", "governance-words")[:1]
+    assert "".join(words_of_theirs.inside).strip() == (
+        "Executed now, it would change\n�\u2022 motd\n\nthe end"
+    )
+    assert page.all("em") == [], "what was really erased looks otherwise"
+
+
+def test_whoever_withdrew_an_abstention_has_none(world):
+    house = world.house
+    proposal = house.open(title="Second thoughts")
+    house.vote(proposal, "tara", "abstain")
+    house.vote(proposal, "tara", "for")
+    house.perform("votes.count")
+    page = world.dashboard.get(f"/governance/proposals/{proposal}").page
+
+    assert "3 for, 0 against" in page.text
+    assert "abstain" not in page.text
+
+
+def test_of_many_that_change_the_same_some_are_shown(world):
+    for n in range(RIVALS_MOST + 3):
+        latest = world.house.propose(
+            type="configuration",
+            payload={"key": "rate_limit.SANDBOX", "new_value": 101 + n},
+            title=f"Same {n}",
+        )
+    page = world.dashboard.get(f"/governance/proposals/{latest}").page
+
+    assert page.text.count("Changes the same:") == RIVALS_MOST
+    assert "and 2 more" in page.text
 
 
 def test_a_fallback_says_why(world):

@@ -83,6 +83,21 @@ def run(home: Path, command: str) -> Result:
     return CliRunner().invoke(app, words[1:], env=environment)
 
 
+def said_by(home: Path, *command: str) -> str:
+    """What a program of its own prints, in the checkout, beside that stack."""
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env={**os.environ, "FORGE_HOME": str(home)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 def wait_signed(home: Path) -> str:
     """The ledger's worker seals and signs by itself; returns the log's key."""
     for _ in range(120):
@@ -131,17 +146,7 @@ def wait_executed(home: Path, proposal: str) -> None:
 def test_the_code_of_a_page_runs_as_it_stands(home: Path, name: str, begins: str) -> None:
     page = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
-    done = subprocess.run(
-        [sys.executable, "-c", "\n".join(blocks)],
-        cwd=ROOT,
-        env={**os.environ, "FORGE_HOME": str(home)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(begins)
+    assert said_by(home, sys.executable, "-c", "\n".join(blocks)).startswith(begins)
     assert Settings.load(home).home == home
 
 
@@ -173,17 +178,8 @@ def test_the_gateway_is_asked_as_shown(home: Path) -> None:
     page = (ROOT / "docs" / "gateway.md").read_text(encoding="utf-8")
     (script,) = re.findall(r"^```bash\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     address = json.loads((home / "endpoints.json").read_text(encoding="utf-8"))["api_url"]
-    done = subprocess.run(
-        ["bash", "-euc", script.replace("http://127.0.0.1:8300", address)],
-        cwd=ROOT,
-        env={**os.environ, "FORGE_HOME": str(home)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "proposals" in json.loads(done.stdout)
+    said = said_by(home, "bash", "-euc", script.replace("http://127.0.0.1:8300", address))
+    assert "proposals" in json.loads(said)
 
 
 def test_every_block_is_run_by_a_test() -> None:
