@@ -672,8 +672,8 @@ def test_a_database_that_is_away_is_waited_for_with_one_line(
 
     told = [line for line in logs if line["event"] in {"runtime.waits", "runtime.goes_on"}]
     events = [line["event"] for line in told]
-    # One line an outage, however often it was tried. Under load a second one was seen after it, whose
-    # cause is not known: should it come while nothing else is wrong, its error is in ``told``.
+    # One line an outage, however often it was tried. In a busy suite another one was seen after it,
+    # whose cause is not known.
     assert events[:2] == ["runtime.waits", "runtime.goes_on"], told
     assert all(one != other for one, other in pairwise(events)), told
 
